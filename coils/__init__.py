@@ -1,0 +1,1 @@
+"""Pure numerics of coils: resonance, tuning, noise from S-parameters, verdicts. Knows no instrument."""

@@ -1,0 +1,1 @@
+"""Instruments on real wires: links, command languages, drivers. Plain blocking calls."""

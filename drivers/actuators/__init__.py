@@ -1,0 +1,1 @@
+"""Tune/match boards and other things that move or bias."""

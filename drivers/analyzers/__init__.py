@@ -1,0 +1,1 @@
+"""Network analyzers, one file per command language."""

@@ -1,0 +1,1 @@
+"""What plays the sequence and triggers the receivers."""

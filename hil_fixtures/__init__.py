@@ -1,0 +1,1 @@
+"""Simulated instruments on real wires, all driven by one physical model."""

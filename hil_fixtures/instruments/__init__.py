@@ -1,0 +1,1 @@
+"""Simulated instruments: servers on TCP, HiSLIP and serial lines, written from the makers' manuals."""

@@ -1,0 +1,1 @@
+"""The world: coil array, phantom, spins and noise. One model behind every simulated instrument."""

@@ -1,0 +1,1 @@
+"""Pure numerics from acquisitions to images, SNR and sodium concentration. Knows no instrument."""

@@ -1,0 +1,16 @@
+"""Fixtures that every package's tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real measurements that lies beside a checkout; they are never copied into it."""
+    folder = Path(__file__).parents[1] / ".." / "shared" / "data"
+    if not (folder / "README.md").is_file():
+        pytest.skip("no real measurements beside this checkout (../shared/data)")
+    return folder.resolve()
