@@ -18,7 +18,7 @@ __all__ = ["Bench", "open_bench"]
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
     """Import the public names when they are first used (PEP 562)."""
     if name in __all__:
-        from coilbench import bench  # noqa: PLC0415 - lazy on purpose
+        from coilbench import bench
 
         return getattr(bench, name)
     raise AttributeError(f"module 'coilbench' has no attribute {name!r}")

@@ -1,0 +1,160 @@
+"""The composition root: from a bench file to open instruments, and back to a safe bench."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from coilbench.base.errors import ConnectionFailed, InstrumentError
+from coilbench.bench_file import BenchFile, read_bench_file
+from coilbench.guardian import SafeAction
+from drivers import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from drivers.protocols import Instrument, NetworkAnalyzer, Receiver, Scanner, Tuner
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """All instruments of a bench file, open; a context manager that leaves the bench safe.
+
+    Parameters
+    ----------
+    file
+        The bench file.
+    analyzer, tuner, receiver, scanner
+        Open instruments.
+    """
+
+    file: BenchFile
+    analyzer: NetworkAnalyzer
+    tuner: Tuner
+    receiver: Receiver
+    scanner: Scanner
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """Every open instrument; what makes noise or moves comes first."""
+        return (self.scanner, self.analyzer, self.tuner, self.receiver)
+
+    def make_safe(self) -> None:
+        """Switch RF, bias and motion off on every instrument, whatever each of them says."""
+        failures: list[InstrumentError] = []
+        for instrument in self.instruments:
+            try:
+                instrument.make_safe()
+            except InstrumentError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0] if len(failures) == 1 else ExceptionGroup("instruments not safe", failures)
+
+    def close(self) -> None:
+        """Make safe and close every instrument."""
+        with contextlib.ExitStack() as stack:
+            for instrument in self.instruments:
+                stack.callback(instrument.close)
+            self.make_safe()
+
+    def __enter__(self) -> Self:
+        """Return the bench."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close; an error of the run is not hidden by one of closing."""
+        try:
+            self.close()
+        except (InstrumentError, ExceptionGroup) as closing:
+            if error is None:
+                raise
+            error.add_note(f"and the bench could not be closed cleanly: {closing}")
+
+
+def open_bench(source: str | Path | BenchFile, /) -> Bench:
+    """Open every instrument that a bench file names, all at once, and make each safe first.
+
+    Parameters
+    ----------
+    source
+        Path of a bench file, or the file read already.
+
+    Raises
+    ------
+    BenchFileError
+        The file holds mistakes.
+    ConnectionFailed
+        One or more instruments could not be opened; all of them are named.
+    """
+    file = source if isinstance(source, BenchFile) else read_bench_file(Path(source))
+    openers = _openers(file)
+    with ThreadPoolExecutor(max_workers=len(openers), thread_name_prefix="open") as pool:
+        pending = {name: pool.submit(opener) for name, opener in openers.items()}
+        opened: dict[str, Instrument] = {}
+        failures: list[InstrumentError] = []
+        for name, future in pending.items():
+            try:
+                opened[name] = future.result()
+            except InstrumentError as error:
+                failures.append(error)
+    if failures:
+        for instrument in opened.values():
+            with contextlib.suppress(InstrumentError):
+                instrument.close()
+        raise failures[0] if len(failures) == 1 else _all_of(failures)
+    bench = Bench(file, **cast("Any", opened))
+    bench.make_safe()
+    return bench
+
+
+def _openers(file: BenchFile) -> dict[str, Callable[[], Instrument]]:
+    """Return what opens each instrument, by the name of its table in the bench file."""
+    places, limits = file.instruments, file.limits
+    return {
+        "analyzer": lambda: registry.open_instrument(
+            places.analyzer.driver,
+            places.analyzer.address,
+            name="analyzer",
+            power_limit_dbm=limits.source_power_dbm,
+        ),
+        "tuner": lambda: registry.open_instrument(
+            places.tuner.driver, places.tuner.address, name="tuner", bias_limit=limits.bias_current
+        ),
+        "receiver": lambda: registry.open_instrument(
+            places.receiver.driver,
+            places.receiver.addresses,
+            name="receiver",
+            full_scale=places.receiver.full_scale,
+        ),
+        "scanner": lambda: registry.open_instrument(
+            places.scanner.driver, places.scanner.address, name="scanner"
+        ),
+    }
+
+
+def _all_of(failures: list[InstrumentError]) -> ConnectionFailed:
+    names = ", ".join(failure.instrument for failure in failures)
+    return ConnectionFailed(names, "; ".join(str(failure) for failure in failures))
+
+
+def safe_actions(file: BenchFile, /) -> tuple[SafeAction, ...]:
+    """Return what the guardian does when the run dies: one action for each instrument with an own way in."""
+    places = file.instruments
+    return tuple(
+        SafeAction(name=name, driver=place.driver, address=place.guardian_address)
+        for name, place in (
+            ("scanner", places.scanner),
+            ("analyzer", places.analyzer),
+            ("tuner", places.tuner),
+        )
+        if place.guardian_address is not None
+    )

@@ -1,0 +1,247 @@
+"""The bench file: which instruments, which array, which phantom, which scan, which limits.
+
+TOML, checked completely before anything is opened. Every mistake is answered with file, line, key, what
+would be allowed and the nearest valid name; all mistakes at once.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from coilbench.base.errors import BenchFileError
+from coilbench.base.nuclei import NUCLEI, nucleus
+from coilbench.base.units import parse_quantity
+from coilbench.toml_mistakes import describe_mistakes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: A bench file larger than this is not one.
+MAXIMUM_FILE_BYTES: Final = 1 << 20
+
+
+def _in(unit: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: parse_quantity(value, unit), json_schema_input_type=float | str)
+
+
+Tesla = Annotated[float, _in("T"), Field(gt=0.0, lt=25.0)]
+Metre = Annotated[float, _in("m")]
+Second = Annotated[float, _in("s"), Field(gt=0.0)]
+Hertz = Annotated[float, _in("Hz"), Field(gt=0.0)]
+Ampere = Annotated[float, _in("A"), Field(ge=0.0)]
+Kelvin = Annotated[float, _in("K"), Field(gt=0.0)]
+Volt = Annotated[float, _in("V"), Field(gt=0.0)]
+Decibel = Annotated[float, _in("dB")]
+DecibelMilliwatt = Annotated[float, _in("dBm")]
+TeslaPerMetre = Annotated[float, _in("T/m"), Field(gt=0.0)]
+TeslaPerMetreSecond = Annotated[float, _in("T/m/s"), Field(gt=0.0)]
+NucleusName = Annotated[str, BeforeValidator(lambda value: nucleus(str(value)).name)]
+
+
+class Table(BaseModel):
+    """A table of the bench file: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Instrument(Table):
+    """One instrument: which driver, at which address."""
+
+    driver: str = Field(description="Name of the driver, as `coilbench doctor` lists them.")
+    address: str = Field(description="VISA resource, tcp://host:port, socket://host:port, or a serial port.")
+    guardian_address: str | None = Field(
+        default=None, description="Second way in by which the guardian switches the outputs off."
+    )
+
+
+class Boards(Table):
+    """The receivers: several boards that sample together."""
+
+    driver: str
+    addresses: tuple[str, ...] = Field(min_length=1)
+    full_scale: Volt = Field(default=0.25, description="Peak voltage of a full-scale reading.")
+
+
+class Instruments(Table):
+    """All instruments of the bench."""
+
+    analyzer: Instrument
+    tuner: Instrument
+    receiver: Boards
+    scanner: Instrument
+
+
+class Array(Table):
+    """The coil array: channels, nuclei, ports of the analyzer, axes of the tuner, preamplifiers."""
+
+    serial_number: str = Field(default="unnamed", max_length=64)
+    channels: int = Field(ge=1, le=128)
+    nuclei: tuple[NucleusName, ...] = Field(min_length=1)
+    ports: dict[NucleusName, tuple[int, ...]]
+    axes: dict[NucleusName, str] = Field(
+        description="Prefix of the tuner's axes, such as 'na' in ch1.na.tune."
+    )
+    reference_impedance: float = Field(default=50.0, gt=0.0)
+    preamplifier_gain_db: Decibel
+    preamplifier_noise_figure_db: Annotated[Decibel, Field(ge=0.0)]
+    temperature: Kelvin = 293.15
+
+    @model_validator(mode="after")
+    def _ports_fit_channels(self) -> Array:
+        for name in self.nuclei:
+            if len(self.ports.get(name, ())) != self.channels:
+                raise ValueError(
+                    f"ports.{name} needs one analyzer port for each of the {self.channels} channels; "
+                    f"got {len(self.ports.get(name, ()))}"
+                )
+            if name not in self.axes:
+                raise ValueError(f"axes.{name} is missing: the prefix of this nucleus' tuner axes")
+        every = [port for ports in self.ports.values() for port in ports]
+        if len(set(every)) != len(every):
+            raise ValueError("a port number is used twice; each port belongs to one channel and one nucleus")
+        return self
+
+
+class Relaxation(Table):
+    """Relaxation of one compartment; T2* with a short and a long part where it is biexponential."""
+
+    t1: Second
+    t2_long: Second
+    t2_short: Second | None = None
+    short_fraction: float = Field(default=0.6, ge=0.0, le=1.0)
+
+
+class Vial(Relaxation):
+    """A ball-shaped vial of known or unknown sodium concentration."""
+
+    name: str = Field(min_length=1, max_length=32)
+    role: Literal["reference", "check"]
+    position: tuple[Metre, Metre, Metre]
+    radius: Annotated[Metre, Field(gt=0.0)]
+    concentration_mmol_l: float = Field(gt=0.0, description="True concentration, as prepared.")
+    uncertainty_mmol_l: float = Field(default=0.0, ge=0.0, description="Standard uncertainty of preparation.")
+
+
+class Phantom(Relaxation):
+    """A ball of weak sodium solution with vials in it; its own relaxation is the background's."""
+
+    name: str = Field(min_length=1, max_length=64)
+    radius: Annotated[Metre, Field(gt=0.0)]
+    background_mmol_l: float = Field(gt=0.0)
+    vials: tuple[Vial, ...]
+
+    @model_validator(mode="after")
+    def _vials_are_inside_and_apart(self) -> Phantom:
+        names = [vial.name for vial in self.vials]
+        if len(set(names)) != len(names):
+            raise ValueError("two vials have the same name")
+        if sum(vial.role == "reference" for vial in self.vials) < 2:
+            raise ValueError("at least two vials must have role = 'reference'")
+        for vial in self.vials:
+            if math.dist(vial.position, (0.0, 0.0, 0.0)) + vial.radius > self.radius:
+                raise ValueError(
+                    f"vial {vial.name!r} reaches outside the phantom's radius of {self.radius} m"
+                )
+        return self
+
+
+class Scan(Table):
+    """The sodium scan: density-adapted 3D radial, ultrashort echo time."""
+
+    nucleus: NucleusName = "23Na"
+    field_of_view: Annotated[Metre, Field(gt=0.0)] = 0.32
+    matrix: int = Field(default=64, ge=8, le=256)
+    spokes: int = Field(default=3200, ge=64)
+    readout_duration: Second = 5e-3
+    dwell_time: Annotated[Second, Field(ge=1e-6, le=50e-6)] = 10e-6
+    repetition_time: Second = 0.1
+    noise_windows: int = Field(default=128, ge=8)
+    repetitions: int = Field(
+        default=2, ge=1, le=2, description="2: the second scan checks the SNR of the first."
+    )
+    maximum_gradient: TeslaPerMetre = 12e-3
+    maximum_slew_rate: TeslaPerMetreSecond = 170.0
+
+
+class Limits(Table):
+    """What makes a run pass, and what no driver may exceed."""
+
+    s11_db: Annotated[Decibel, Field(lt=0.0)] = -20.0
+    coupling_db: Annotated[Decibel, Field(lt=0.0)] = -10.0
+    noise_correlation: float = Field(default=0.6, gt=0.0, le=1.0)
+    snr_minimum: float = Field(
+        default=4.0, gt=0.0, description="Median voxel SNR in the background compartment."
+    )
+    tsc_tolerance_mmol_l: float = Field(default=6.0, gt=0.0, description="Largest error of a check vial.")
+    source_power_dbm: DecibelMilliwatt = 0.0
+    bias_current: Ampere = 0.1
+
+
+class Sweep(Table):
+    """How the sweeps are made."""
+
+    sweep_power_dbm: DecibelMilliwatt = -10.0
+    if_bandwidth: Hertz = 1e3
+    points: int = Field(default=201, ge=11, le=5001)
+    span: float = Field(
+        default=0.2, gt=0.0, lt=1.0, description="Half width of the first sweep over its centre."
+    )
+
+
+class BenchFile(Table):
+    """The whole bench file."""
+
+    name: str = Field(min_length=1, max_length=64)
+    b0: Tesla
+    instruments: Instruments
+    array: Array
+    phantom: Phantom
+    scan: Scan = Scan()
+    sweep: Sweep = Sweep()
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _scan_nucleus_is_in_the_array(self) -> BenchFile:
+        if self.scan.nucleus not in self.array.nuclei:
+            raise ValueError(
+                f"scan.nucleus {self.scan.nucleus} is not among array.nuclei {self.array.nuclei}"
+            )
+        return self
+
+    def larmor_frequency(self, name: str, /) -> float:
+        """Return the Larmor frequency in Hz of the nucleus ``name`` in this bench's field."""
+        return NUCLEI[name].larmor_frequency(self.b0)
+
+
+def read_bench_file(path: Path, /) -> BenchFile:
+    """Read and check a bench file.
+
+    Raises
+    ------
+    BenchFileError
+        The file cannot be read or holds mistakes; the text lists all of them, each with its line.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BenchFileError(
+            f"{path}: cannot be read ({error.strerror}); `coilbench init` writes a bench file to start from"
+        ) from error
+    if len(raw) > MAXIMUM_FILE_BYTES:
+        raise BenchFileError(
+            f"{path}: {len(raw)} bytes is too large for a bench file (at most {MAXIMUM_FILE_BYTES})"
+        )
+    try:
+        text = raw.decode("utf-8")
+        return BenchFile.model_validate(tomllib.loads(text))
+    except UnicodeDecodeError as error:
+        raise BenchFileError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BenchFileError(f"{path}: is not TOML: {error}") from error
+    except ValidationError as error:
+        mistakes = describe_mistakes(path, text, error, BenchFile)
+        raise BenchFileError("\n".join(mistakes)) from None

@@ -1,0 +1,89 @@
+"""The simulated bench: its bench file, and its instruments in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from hil_fixtures.physics.phantom import DEFAULT_PHANTOM
+from hil_fixtures.physics.world import WorldSettings
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from coilbench.base.errors import ConnectionFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: Where ``coilbench sim`` serves its instruments when nothing else is asked for.
+DEFAULT_ADDRESSES: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "analyzer_hislip": "TCPIP::127.0.0.1::hislip0,4880::INSTR",
+        "analyzer_tcp": "tcp://127.0.0.1:5025",
+        "tuner": "socket://127.0.0.1:5030",
+        "tuner_tcp": "tcp://127.0.0.1:5030",
+        "scanner": "tcp://127.0.0.1:5040",
+        "receivers": [f"tcp://127.0.0.1:{11111 + board}" for board in range(4)],
+    }
+)
+
+
+def bench_file_text(addresses: Mapping[str, Any], /) -> str:
+    """Return a commented bench file for the simulated bench at ``addresses``.
+
+    Parameters
+    ----------
+    addresses
+        By the names of DEFAULT_ADDRESSES; the simulated bench prints them when it is ready.
+    """
+    templates = Environment(
+        loader=PackageLoader("coilbench", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - TOML, not HTML; every value is our own
+    )
+    return templates.get_template("bench.toml.j2").render(
+        at=addresses, phantom=DEFAULT_PHANTOM, world=WorldSettings()
+    )
+
+
+@contextmanager
+def simulated_instruments(seed: int) -> Iterator[Mapping[str, Any]]:
+    """Run every simulated instrument in one process of its own and yield their addresses.
+
+    Raises
+    ------
+    ConnectionFailed
+        The process ended before it was ready; its words are in the text.
+    """
+    command = [sys.executable, "-m", "hil_fixtures.instruments.lab", "--seed", str(seed)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not line:
+                raise ConnectionFailed(
+                    "simulated bench",
+                    f"ended with exit code {process.wait()} before it was ready; see its words above",
+                )
+            yield json.loads(line)
+        finally:
+            process.terminate()
+
+
+def serve(seed: int, *, tuned: bool) -> int:
+    """Serve the simulated instruments at DEFAULT_ADDRESSES until Ctrl-C and return the exit code."""
+    command = [sys.executable, "-m", "hil_fixtures.instruments.lab", "--seed", str(seed), "--default-ports"]
+    if tuned:
+        command.append("--tuned")
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            return 0

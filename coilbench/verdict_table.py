@@ -1,0 +1,59 @@
+"""The last screen of a run: verdict table, the report's path, what to try next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.table import Table
+
+from coilbench.outcome import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Text, sign and colour: never colour alone.
+SIGNS: Final = {
+    Verdict.PASS: "[green]✓ pass[/]",
+    Verdict.FAIL: "[bold red]✗ FAIL[/]",
+    Verdict.INCONCLUSIVE: "[yellow]? inconclusive[/]",
+}
+
+
+def print_verdict(console: Console, outcome: Outcome, next_steps: tuple[str, ...]) -> None:
+    """Print every judged quantity, the checks, the verdict, the report's path and the next commands."""
+    table = Table(title=f"Verdict: {SIGNS[outcome.verdict]}", title_justify="left")
+    for heading in ("quantity", "value", "± (95 %)", "limit", "verdict"):
+        table.add_column(heading, justify="right" if heading in ("value", "± (95 %)") else "left")
+    for quantity in outcome.judged:
+        spread = "" if quantity.uncertainty is None else f"{quantity.uncertainty:.3g}"
+        table.add_row(
+            quantity.name,
+            f"{quantity.value:.4g} {quantity.unit}".strip(),
+            spread,
+            quantity.limit,
+            SIGNS[quantity.verdict],
+        )
+    console.print(table)
+    for line in outcome.truths:
+        console.print(f"  {line}", highlight=False, markup=False)
+    console.print("\nReport:", str(outcome.report), highlight=False, soft_wrap=True)
+    console.print("Next:  ", "   ".join(next_steps), highlight=False, soft_wrap=True)
+
+
+def print_summary(console: Console, summary: dict[str, Any]) -> None:
+    """Print a flat summary of plain values as two columns; nested values are for ``--json``."""
+    rows = summary.get("rows")
+    if rows:
+        table = Table()
+        for heading in rows[0]:
+            table.add_column(heading)
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row.values()))
+        console.print(table)
+    for key, value in summary.items():
+        if key != "rows" and isinstance(value, (str, int, float)):
+            console.print(f"{key.replace('_', ' ')}: {_cell(value)}", highlight=False, soft_wrap=True)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
