@@ -20,6 +20,8 @@ from coilbench.base.errors import COULD_NOT_MEASURE, CoilbenchError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from coilbench.outcome import Outcome
+
 app = typer.Typer(
     name="coilbench",
     help="Dual-tuned 23Na/1H coil arrays, from the soldering bench to a signed-off phantom image.",
@@ -112,7 +114,7 @@ def run(bench: BenchPath = Path("bench.toml"), runs: Runs = Path("runs"), as_jso
     _finish(outcome, as_json=as_json, next_steps=("coilbench run", f"coilbench recon {outcome.folder}"))
 
 
-def _finish(outcome: Any, *, as_json: bool, next_steps: tuple[str, ...]) -> NoReturn:
+def _finish(outcome: Outcome, *, as_json: bool, next_steps: tuple[str, ...]) -> NoReturn:
     """Print the record, or the verdict table and where to look, and leave with the verdict's exit code."""
     from coilbench.verdict_table import print_verdict
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 
-from coilbench.outcome import Outcome, Verdict
+from coilbench.base.verdict import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from coilbench.outcome import Outcome
 
 #: Text, sign and colour: never colour alone.
 SIGNS: Final = {

@@ -15,7 +15,7 @@ _PREFIX: Final[Mapping[str, int]] = MappingProxyType(
 )
 _STEPS: Final = (("G", 9), ("M", 6), ("k", 3), ("", 0), ("m", -3), ("µ", -6), ("n", -9), ("p", -12))
 _NUMBER: Final = re.compile(
-    r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([pnuµμmkKMG]?)([A-Za-zΩ%]*)\s*$"
+    r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([pnuµμmkKMG]?)([A-Za-zΩ%/]*)\s*$"
 )
 
 

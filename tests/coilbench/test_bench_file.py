@@ -99,7 +99,9 @@ def test_broken_toml_and_huge_file_are_one_sentence(tmp_path: Path) -> None:
 
 
 @given(st.text(alphabet='[]ab.="\n 1', max_size=80))
-def test_any_text_is_a_bench_file_error_or_nothing_else(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_text_is_a_bench_file_error_or_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "bench.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(BenchFileError):
