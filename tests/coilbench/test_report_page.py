@@ -1,0 +1,66 @@
+"""The report page: self-contained, escaped, complete."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import skrf
+
+from coilbench.base.verdict import Verdict, judge
+from coilbench.report import figures
+from coilbench.report.page import Page, Rows, Section, render
+
+
+def sweep(seed: int) -> skrf.Network:
+    rng = np.random.default_rng(seed)
+    frequency = np.r_[np.linspace(30e6, 37e6, 31), np.linspace(120e6, 135e6, 31)]
+    s = 0.2 * (rng.standard_normal((62, 4, 4)) + 1j * rng.standard_normal((62, 4, 4)))
+    return skrf.Network(f=frequency, f_unit="Hz", s=s, z0=50)
+
+
+def page(text: str) -> str:
+    first, second = sweep(1), sweep(2)
+    rho = np.corrcoef(np.random.default_rng(3).standard_normal((4, 50))).astype(complex)
+    drawings = (
+        figures.reflection_figure(first, second, (1, 2), 33.8e6, -20.0),
+        figures.smith_figure(first, second, (1, 2), 33.8e6),
+        figures.scattering_figure(np.full((4, 4), -30.0), "S"),
+        figures.correlation_figure(rho, rho),
+        figures.slices_figure(np.random.default_rng(4).random((20, 16, 18)), 5e-3, "SNR", ""),
+        figures.regression_figure(
+            np.array([20.0, 60.0, 45.0]),
+            np.array([0.7, 2.0, 1.5]),
+            np.full(3, 0.02),
+            np.array([True, True, False]),
+            (0.0, 1 / 30),
+            ("A", "B", "C"),
+        ),
+    )
+    section = Section(
+        text, text, tuple((text, drawing) for drawing in drawings), (Rows((text,), ((text,),)),)
+    )
+    judged = (judge(text, -26.0, "dB", uncertainty=0.5, at_most=-20.0),)
+    return render(Page(text, (("operator", text),), Verdict.PASS, judged, (text,), (section,)))
+
+
+def test_a_hostile_text_stays_text_everywhere() -> None:
+    html = page('<script>alert(1)</script>"&')
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") >= 8
+
+
+def test_nothing_is_loaded_from_anywhere() -> None:
+    html = page("bench")
+    links = re.findall(r"""(?:src|href)\s*=\s*["']([^"']+)""", html)
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert not re.search(r"@import|url\((?!#|\"#|data:)", html)
+    assert "default-src 'none'" in html
+
+
+def test_every_drawing_and_row_is_there() -> None:
+    html = page("bench")
+    assert html.count("<svg") == 6
+    assert ">PASS<" not in html
+    assert "✓ PASS" in html
+    assert "≤ -20 dB" in html
