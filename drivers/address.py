@@ -8,17 +8,20 @@
 ``TCPIP::192.168.1.20::hislip0::INSTR``  HiSLIP, through VISA
 ``USB0::0x0AAD::...::INSTR``           USBTMC, through VISA
 ``TCPIP::192.168.1.20::5025::SOCKET``  a TCP stream: our own, which is faster and notices a lost peer
+``replay://path/to/transcript.jsonl``  a recording
 =====================================  ==========================================
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coilbench.base.errors import ConnectionFailed
 from drivers.link import Link
 from drivers.tcp import TcpWire
+from drivers.transcript import RecordingWire, ReplayWire
 
 if TYPE_CHECKING:
     from drivers.link import Wire
@@ -27,6 +30,7 @@ _STREAM: Final = re.compile(r"^(tcp|socket)://(\[[0-9A-Fa-f:.]+\]|[^\[\]:/]+):(\
 _VISA_STREAM: Final = re.compile(r"^TCPIP\d*::([^:,\s]+)::(\d{1,5})::SOCKET$", re.IGNORECASE)
 _VISA: Final = re.compile(r"^(TCPIP|USB|GPIB|PXI|VXI)\d*::.+$", re.IGNORECASE)
 _SERIAL: Final = re.compile(r"^(/dev/.+|COM\d+|/.*/pts/\d+)$", re.IGNORECASE)
+_REPLAY: Final = "replay://"
 _FORMS: Final = (
     "tcp://host:port, socket://host:port, /dev/ttyACM0, COM5, TCPIP::host::hislip0::INSTR, "
     "TCPIP::host::INSTR or USB0::...::INSTR"
@@ -34,7 +38,13 @@ _FORMS: Final = (
 
 
 def open_link(
-    address: str, *, name: str, timeout: float = 5.0, newline: bytes = b"\n", baud_rate: int = 115_200
+    address: str,
+    *,
+    name: str,
+    timeout: float = 5.0,
+    newline: bytes = b"\n",
+    baud_rate: int = 115_200,
+    record: Path | None = None,
 ) -> Link:
     """Open a link to ``address``.
 
@@ -50,13 +60,18 @@ def open_link(
         What ends a line that is sent.
     baud_rate
         For serial lines only.
+    record
+        A new file for a transcript of all bytes.
 
     Raises
     ------
     ConnectionFailed
         The address has none of the known forms, or nothing answers there.
     """
-    return Link(_wire(address.strip(), name, baud_rate), name, timeout=timeout, newline=newline)
+    wire = _wire(address.strip(), name, baud_rate)
+    if record is not None:
+        wire = RecordingWire(wire, record)
+    return Link(wire, name, timeout=timeout, newline=newline)
 
 
 def _wire(address: str, name: str, baud_rate: int) -> Wire:
@@ -66,11 +81,13 @@ def _wire(address: str, name: str, baud_rate: int) -> Wire:
     if match := _VISA_STREAM.match(address):
         return TcpWire(match[1], int(match[2]))
     if _SERIAL.match(address):
-        from drivers.serialport import SerialWire  # noqa: PLC0415 - keeps pySerial out of start-up time
+        from drivers.serialport import SerialWire
 
         return SerialWire(address, baud_rate)
+    if address.startswith(_REPLAY):
+        return ReplayWire(Path(address.removeprefix(_REPLAY)))
     if _VISA.match(address):
-        from drivers.visa import VisaWire  # noqa: PLC0415 - keeps PyVISA out of start-up time
+        from drivers.visa import VisaWire
 
         return VisaWire(address)
     raise ConnectionFailed(f"{name} ({address})", f"not an address; write {_FORMS}")

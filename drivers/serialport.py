@@ -42,7 +42,7 @@ class SerialWire:
 
     def open(self, timeout: float, /) -> None:
         """Open the port exclusively, or raise ``WireRefused``."""
-        import serial  # noqa: PLC0415 - keeps serial support out of start-up time
+        import serial
 
         self.close()
         try:
@@ -57,7 +57,7 @@ class SerialWire:
 
     def send(self, data: bytes, timeout: float, /) -> None:
         """Send all bytes, or raise ``WireTimeout`` or ``WireLost``; the timeout is the one of ``open``."""
-        import serial  # noqa: PLC0415
+        import serial
 
         del timeout
         port = self._opened()
@@ -70,7 +70,7 @@ class SerialWire:
 
     def receive_into(self, buffer: memoryview, timeout: float, /) -> int:
         """Write at least one byte into ``buffer``, or raise ``WireTimeout`` or ``WireLost``."""
-        import serial  # noqa: PLC0415
+        import serial
 
         port = self._opened()
         deadline = time.monotonic() + timeout
