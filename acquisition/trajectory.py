@@ -14,7 +14,6 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.optimize import brentq
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,5 +256,12 @@ def _adaptation_radius(gamma_bar: float, kmax: float, readout: float, plateau: f
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Return the root of a falling function to the last digits of a double."""
-    return float(brentq(function, low, high, xtol=1e-300, rtol=8.9e-16))
+    """Return the root of a falling function to the last digit of a double, by bisection."""
+    middle = 0.5 * (low + high)
+    while low < middle < high:
+        if function(middle) > 0.0:
+            low = middle
+        else:
+            high = middle
+        middle = 0.5 * (low + high)
+    return middle
