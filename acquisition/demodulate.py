@@ -229,7 +229,8 @@ def residual_phase(offset: float, times: ArrayLike, /) -> NDArray[np.complex64]:
     times
         Seconds from the moment at which both had the same phase (the trigger), any shape.
     """
-    return np.exp(-2j * np.pi * offset * np.asarray(times, dtype=np.float64)).astype(np.complex64)
+    turns = offset * np.asarray(times, dtype=np.float64)
+    return np.asarray(np.exp(-2j * np.pi * turns), dtype=np.complex64)
 
 
 def _cic_noise_covariance(stages: int, decimation: int) -> NDArray[np.float64]:
@@ -239,9 +240,5 @@ def _cic_noise_covariance(stages: int, decimation: int) -> NDArray[np.float64]:
         padded = np.cumsum(np.pad(response, (0, decimation - 1)))
         response = padded - np.pad(padded, (decimation, 0))[: padded.size]
         response /= decimation
-    return np.array(
-        [
-            np.dot(response[: response.size - lag * decimation], response[lag * decimation :])
-            for lag in range(stages)
-        ]
-    )
+    shifts = np.arange(stages) * decimation
+    return np.array([np.dot(response[: response.size - shift], response[shift:]) for shift in shifts])

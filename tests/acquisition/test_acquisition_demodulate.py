@@ -16,9 +16,9 @@ INTERVAL = 1e-5
 
 
 def _hardware_cic(signal: np.ndarray, decimation: int = R, stages: int = STAGES) -> np.ndarray:
-    """Running sums at the clock, every ``decimation``-th kept: sample n sees clocks up to (n + 1)·R - 1."""
+    """Return running sums at the clock, one in R kept: sample n sees clocks up to (n + 1)·R - 1."""
     for _ in range(stages):
-        padded = np.concatenate((np.zeros(signal.shape[:-1] + (decimation,), signal.dtype), signal), axis=-1)
+        padded = np.concatenate((np.zeros((*signal.shape[:-1], decimation), signal.dtype), signal), axis=-1)
         total = np.cumsum(padded, axis=-1)
         signal = (total[..., decimation:] - total[..., :-decimation]) / decimation
     return signal[..., decimation - 1 :: decimation]
