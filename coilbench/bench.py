@@ -96,9 +96,9 @@ def open_bench(source: str | Path | BenchFile, /) -> Bench:
         One or more instruments could not be opened; all of them are named.
     """
     file = source if isinstance(source, BenchFile) else read_bench_file(Path(source))
-    openers = _openers(file)
-    with ThreadPoolExecutor(max_workers=len(openers), thread_name_prefix="open") as pool:
-        pending = {name: pool.submit(opener) for name, opener in openers.items()}
+    opening = openers(file)
+    with ThreadPoolExecutor(max_workers=len(opening), thread_name_prefix="open") as pool:
+        pending = {name: pool.submit(opener) for name, opener in opening.items()}
         opened: dict[str, Instrument] = {}
         failures: list[InstrumentError] = []
         for name, future in pending.items():
@@ -116,8 +116,14 @@ def open_bench(source: str | Path | BenchFile, /) -> Bench:
     return bench
 
 
-def _openers(file: BenchFile) -> dict[str, Callable[[], Instrument]]:
-    """Return what opens each instrument, by the name of its table in the bench file."""
+def openers(file: BenchFile) -> dict[str, Callable[[], Instrument]]:
+    """Return what opens each instrument, by the name of its table in the bench file.
+
+    Parameters
+    ----------
+    file
+        The bench file; its limits go to the drivers.
+    """
     places, limits = file.instruments, file.limits
     return {
         "analyzer": lambda: registry.open_instrument(

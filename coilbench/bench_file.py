@@ -15,7 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from coilbench.base.errors import BenchFileError
 from coilbench.base.nuclei import NUCLEI, nucleus
 from coilbench.base.units import parse_quantity
-from coilbench.toml_mistakes import describe_mistakes
+from coilbench.toml_mistakes import describe_mistakes, nearest
+from drivers.registry import driver_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +29,16 @@ def _in(unit: str) -> BeforeValidator:
     return BeforeValidator(lambda value: parse_quantity(value, unit), json_schema_input_type=float | str)
 
 
+def _known_driver(value: object) -> str:
+    names = driver_names()
+    if value not in names:
+        raise ValueError(
+            f"no driver is called {value!r}{nearest(str(value), names)} (installed: {', '.join(names)})"
+        )
+    return str(value)
+
+
+DriverName = Annotated[str, BeforeValidator(_known_driver)]
 Tesla = Annotated[float, _in("T"), Field(gt=0.0, lt=25.0)]
 Metre = Annotated[float, _in("m")]
 Second = Annotated[float, _in("s"), Field(gt=0.0)]
@@ -51,7 +62,7 @@ class Table(BaseModel):
 class Instrument(Table):
     """One instrument: which driver, at which address."""
 
-    driver: str = Field(description="Name of the driver, as `coilbench doctor` lists them.")
+    driver: DriverName = Field(description="Name of an installed driver.")
     address: str = Field(description="VISA resource, tcp://host:port, socket://host:port, or a serial port.")
     guardian_address: str | None = Field(
         default=None, description="Second way in by which the guardian switches the outputs off."
@@ -61,7 +72,7 @@ class Instrument(Table):
 class Boards(Table):
     """The receivers: several boards that sample together."""
 
-    driver: str
+    driver: DriverName
     addresses: tuple[str, ...] = Field(min_length=1)
     full_scale: Volt = Field(default=0.25, description="Peak voltage of a full-scale reading.")
 
