@@ -1,0 +1,168 @@
+"""The circuit of the array: loop currents and S-parameters at all ports.
+
+One channel, one loop current I::
+
+            Cm(Na)                     Cm(H)
+    port Na --||--+               +--||-- port H
+                  |               |
+      +--- loop --+-- Ct ---+-----+-- Lt - C1 --+---+
+      |   L, R          (Ct: 23Na tune)         |   |
+      |                           +----- Cp ----+   |
+      +---------------------------------------------+   (Cp: 1H tune)
+
+Ct and the trap (Lt + C1 parallel to Cp) lie in series with the loop; each port is tapped across one of
+them through its match trimmer and terminated in 50 ohm. A PIN diode's inductor lies across each when
+biased. Each of the two sections is a Thevenin source for the loop, so only the loop currents are coupled:
+
+    (Z_loops + diag(z_Na + z_H)) I = emf - w a,   S = diag(...) - 2 w^T (Z_loops + ...)^-1 w
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from hil_fixtures.physics import parts
+from hil_fixtures.physics.sample import Load, sample_impedance
+
+if TYPE_CHECKING:
+    from hil_fixtures.physics.arrays import Complex, Real
+    from hil_fixtures.physics.geometry import LoopArray
+    from hil_fixtures.physics.parts import FixedParts
+
+#: Reference impedance of all ports in ohm.
+Z0: Final = 50.0
+
+#: Columns of a table of trimmer capacitances.
+NA_TUNE, NA_MATCH, H_TUNE, H_MATCH = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayCircuit:
+    """Everything about the array that no trimmer moves.
+
+    Parameters
+    ----------
+    array
+        Geometry: fixes copper and sample losses.
+    inductance
+        Shape (channel, channel), H: the loops with their decoupling networks.
+    fixed
+        Trap and detuning parts.
+    """
+
+    array: LoopArray
+    inductance: Real
+    fixed: FixedParts
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the circuit answers at each frequency; ports 23Na of all channels first, then 1H.
+
+    Parameters
+    ----------
+    scattering
+        Shape (frequency, port, port), 50 ohm.
+    currents
+        Shape (frequency, loop, port): T, loop current in A per incident wave in sqrt(W) (both RMS). An
+        emf e in the loops sends b = -T^T e / 2 out of the ports (reciprocity).
+    """
+
+    scattering: Complex
+    currents: Complex
+
+
+def loop_impedance(circuit: ArrayCircuit, load: Load | None, frequencies: Real) -> Complex:
+    """Return the impedance matrix of the loops alone in ohm: copper, inductances, sample.
+
+    Returns
+    -------
+    Shape (frequency, loop, loop).
+    """
+    count = circuit.array.count
+    impedance = 2j * np.pi * frequencies[:, None, None] * circuit.inductance
+    impedance += parts.copper_resistance(circuit.array, frequencies)[:, None, None] * np.eye(count)
+    if load is not None:
+        impedance += sample_impedance(circuit.array, load, frequencies)
+    return np.asarray(impedance)
+
+
+def solve(
+    circuit: ArrayCircuit, capacitances: Real, bias: Real, load: Load | None, frequencies: Real
+) -> Response:
+    """Solve the array with all ports terminated in 50 ohm.
+
+    Parameters
+    ----------
+    capacitances
+        Shape (channel, 4), F: 23Na tune and match, 1H tune and match.
+    bias
+        Detuning current of each channel in A, shape (channel,).
+    load
+        None for an empty array.
+    frequencies
+        Shape (frequency,), Hz, all above 0.
+    """
+    return respond(circuit.fixed, loop_impedance(circuit, load, frequencies), capacitances, bias, frequencies)
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """The two tapped sections of every channel; last axis 23Na of all channels, then 1H, one per port.
+
+    Parameters
+    ----------
+    arm
+        Admittance from the section through the match trimmer to the terminated port, S.
+    fixed
+        Admittance across the section without its tune trimmer, S.
+    impedance
+        What the section puts in series with the loop, ohm.
+    """
+
+    arm: Complex
+    fixed: Complex
+    impedance: Complex
+
+
+def sections(fixed: FixedParts, capacitances: Real, bias: Real, frequencies: Real) -> Sections:
+    """Return the sections at each frequency, arrays of shape (frequency, port)."""
+    tune_na, match_na, tune_h, match_h = (
+        parts.capacitor_impedance(capacitances[:, column], frequencies) for column in range(4)
+    )
+    branch = parts.inductor_impedance(fixed.trap_inductance, frequencies) + parts.capacitor_impedance(
+        fixed.trap_capacitance, frequencies
+    )
+    detune_na = parts.switched_inductor_admittance(fixed.detune_na, bias, frequencies)
+    detune_h = parts.switched_inductor_admittance(fixed.detune_h, bias, frequencies)
+    across = np.concatenate((detune_na, 1.0 / branch + detune_h), axis=1)
+    arm = 1.0 / (np.concatenate((match_na, match_h), axis=1) + Z0)
+    tune = 1.0 / np.concatenate((tune_na, tune_h), axis=1)
+    return Sections(arm, across, 1.0 / (tune + across + arm))
+
+
+def couple(loops: Complex, section: Complex) -> Complex:
+    """Return the loops' impedance matrix with the sections (frequency, port) in series."""
+    channels = loops.shape[-1]
+    total = loops.copy()
+    diagonal = np.arange(channels)
+    total[:, diagonal, diagonal] += section[:, :channels] + section[:, channels:]
+    return total
+
+
+def respond(fixed: FixedParts, loops: Complex, capacitances: Real, bias: Real, frequencies: Real) -> Response:
+    """Solve as `solve` does, with the loops' impedance matrix given."""
+    cut = sections(fixed, capacitances, bias, frequencies)
+    tap = np.sqrt(Z0) * cut.arm * cut.impedance
+    channels = len(capacitances)
+    loop_of_port = np.tile(np.arange(channels), 2)
+    ports = np.arange(2 * channels)
+    unit_emf = np.zeros((len(frequencies), channels, 2 * channels), dtype=np.complex128)
+    unit_emf[:, loop_of_port, ports] = -2.0 * tap
+    currents = np.linalg.solve(couple(loops, cut.impedance), unit_emf)
+    scattering = tap[:, :, None] * currents[:, loop_of_port, :]
+    scattering[:, ports, ports] += 1.0 - 2.0 * Z0 * cut.arm * (1.0 - cut.arm * cut.impedance)
+    return Response(scattering, currents)

@@ -1,0 +1,263 @@
+"""The one world behind all simulated instruments: array, load, trimmers, bias, spins and noise.
+
+Every instrument's thread may call it at any time: one lock orders them.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coilbench.base.nuclei import nucleus
+from hil_fixtures.physics import trimmers
+from hil_fixtures.physics.build import solder
+from hil_fixtures.physics.design import match_ports
+from hil_fixtures.physics.network import loop_impedance, solve
+from hil_fixtures.physics.sample import Load
+from hil_fixtures.physics.settings import WorldSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hil_fixtures.physics.arrays import Complex, Real
+    from hil_fixtures.physics.network import ArrayCircuit, Response
+    from hil_fixtures.physics.trimmers import Axis
+
+#: How far below its target `World.tuned` starts an axis, in steps: takes up the play.
+_RUN_UP = 3 * trimmers.PLAY
+
+
+class World:
+    """A freshly soldered, mistuned array around its phantom.
+
+    Parameters
+    ----------
+    settings
+        What can be chosen.
+    seed
+        Draws the parts' tolerances, the starting positions and all noise.
+    """
+
+    def __init__(self, settings: WorldSettings | None = None, seed: int = 0) -> None:
+        self._settings = WorldSettings() if settings is None else settings
+        self._lock = threading.RLock()
+        self._design_load = Load(
+            self._settings.load_radius, self._settings.load_conductivity, self._settings.load_permittivity
+        )
+        built = solder(
+            self._settings.channels, self._design_load, self.frequencies, np.random.default_rng([seed, 0])
+        )
+        self._circuit = built.circuit
+        self._axes = built.axes
+        self._load: Load | None = self._design_load
+        self._bias = np.zeros(self._settings.channels)
+        self._outputs: dict[str, bool] = {}
+
+    @classmethod
+    def tuned(cls, seed: int = 0, settings: WorldSettings | None = None) -> World:
+        """Return a world whose trimmers stand at `reference_positions` already."""
+        world = cls(settings, seed)
+        world.move_axes(world.reference_positions())
+        return world
+
+    @property
+    def settings(self) -> WorldSettings:
+        """What was chosen."""
+        return self._settings
+
+    @property
+    def frequencies(self) -> tuple[float, float]:
+        """Larmor frequencies in Hz of the two nuclei in the nominal field, lower first."""
+        names = (self._settings.low_nucleus, self._settings.high_nucleus)
+        low, high = (nucleus(name).larmor_frequency(self._settings.b0) for name in names)
+        return low, high
+
+    @property
+    def channel_count(self) -> int:
+        """Number of loops."""
+        return self._settings.channels
+
+    @property
+    def port_count(self) -> int:
+        """Number of ports: 23Na of every channel, then 1H of every channel."""
+        return 2 * self._settings.channels
+
+    @property
+    def circuit(self) -> ArrayCircuit:
+        """What of the array no trimmer moves."""
+        return self._circuit
+
+    # The network
+
+    def scattering(self, frequencies: Real) -> Complex:
+        """Return the true S-parameters now.
+
+        Parameters
+        ----------
+        frequencies
+            Shape (frequency,), Hz, all above 0.
+
+        Returns
+        -------
+        Shape (frequency, port, port), 50 ohm.
+
+        Raises
+        ------
+        ValueError
+            A frequency is not above 0.
+        """
+        return self.response(frequencies).scattering
+
+    def response(self, frequencies: Real) -> Response:
+        """Return the S-parameters and the loop currents now; arguments and errors as `scattering`."""
+        axis = np.atleast_1d(np.asarray(frequencies, dtype=np.float64))
+        if axis.size and not np.min(axis) > 0.0:
+            raise ValueError(f"frequencies must be above 0 Hz; the lowest is {np.min(axis)} Hz")
+        with self._lock:
+            capacitances, bias, load = self.capacitances(), self._bias.copy(), self._load
+        return solve(self._circuit, capacitances, bias, load, axis)
+
+    def capacitances(self) -> Real:
+        """Return the true trimmer capacitances in F, shape (channel, 4)."""
+        with self._lock:
+            values = [axis.capacitance for axis in self._axes.values()]
+        return np.array(values).reshape(self.channel_count, 4)
+
+    # The trimmers
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        """Names of all trimmer axes."""
+        return tuple(self._axes)
+
+    def axis_limits(self, name: str) -> tuple[int, int]:
+        """Return the ends of an axis's travel in steps.
+
+        Raises
+        ------
+        ValueError
+            There is no such axis.
+        """
+        self._axis(name)
+        return trimmers.MINIMUM, trimmers.MAXIMUM
+
+    def axis_position(self, name: str) -> int:
+        """Return an axis's step count; errors as `axis_limits`."""
+        with self._lock:
+            return self._axis(name).counted
+
+    def move_axis(self, name: str, target: int) -> None:
+        """Turn an axis to a step count; the capacitance follows with the gear's play.
+
+        Raises
+        ------
+        ValueError
+            There is no such axis, or the target is outside its travel.
+        """
+        with self._lock:
+            try:
+                self._axis(name).move(target)
+            except ValueError as error:
+                error.add_note(f"axis {name}")
+                raise
+
+    def move_axes(self, targets: Mapping[str, int]) -> None:
+        """Move axes to their targets from below, so that the play is taken up; errors as `move_axis`."""
+        for name, target in targets.items():
+            self.move_axis(name, max(trimmers.MINIMUM, target - _RUN_UP))
+            self.move_axis(name, target)
+
+    def home_axis(self, name: str) -> None:
+        """Run an axis to its lower end and count from there; errors as `axis_limits`."""
+        self.move_axis(name, trimmers.MINIMUM)
+
+    def reference_positions(self) -> dict[str, int]:
+        """Return step counts at which every port is matched at its frequency, approached from below.
+
+        Solved with the true circuit under the present load, other ports terminated, no bias: tests that
+        need a tuned array take it from here; what shall be tested must find it by measuring.
+
+        Raises
+        ------
+        ValueError
+            This array cannot be tuned within the travel of its trimmers.
+        """
+        with self._lock:
+            load = self._load
+            start = self.capacitances()
+        frequencies = np.array(self.frequencies)
+        matched = match_ports(
+            self._circuit.fixed, loop_impedance(self._circuit, load, frequencies), start, frequencies
+        )
+        return {
+            name: round(axis.scale.position(float(value)))
+            for (name, axis), value in zip(self._axes.items(), matched.ravel(), strict=True)
+        }
+
+    def _axis(self, name: str) -> Axis:
+        try:
+            return self._axes[name]
+        except KeyError:
+            raise ValueError(f"no axis called {name!r}; there are {', '.join(self._axes)}") from None
+
+    # Bias, load, outputs
+
+    def set_bias(self, channel: int, current_a: float) -> None:
+        """Set the PIN detuning current of a channel (counted from 1) in A.
+
+        Raises
+        ------
+        ValueError
+            There is no such channel, or the current is negative.
+        """
+        if not 1 <= channel <= self.channel_count:
+            raise ValueError(f"no channel {channel}; there are 1 to {self.channel_count}")
+        if not current_a >= 0.0:
+            raise ValueError(f"a PIN diode's forward bias is not negative; got {current_a} A")
+        with self._lock:
+            self._bias[channel - 1] = current_a
+
+    def bias(self, channel: int) -> float:
+        """Return the PIN detuning current in A of a channel (counted from 1); errors as `set_bias`."""
+        if not 1 <= channel <= self.channel_count:
+            raise ValueError(f"no channel {channel}; there are 1 to {self.channel_count}")
+        with self._lock:
+            return float(self._bias[channel - 1])
+
+    @property
+    def load(self) -> Load | None:
+        """The sphere in the array, or None when it is empty."""
+        with self._lock:
+            return self._load
+
+    def set_load(self, conductivity: float | None = None) -> None:
+        """Put the phantom in, with another conductivity in S/m if given.
+
+        Raises
+        ------
+        ValueError
+            The conductivity is negative.
+        """
+        value = self._settings.load_conductivity if conductivity is None else conductivity
+        if not value >= 0.0:
+            raise ValueError(f"a conductivity is not negative; got {value} S/m")
+        with self._lock:
+            self._load = Load(self._settings.load_radius, value, self._settings.load_permittivity)
+
+    def remove_load(self) -> None:
+        """Take the phantom out: no losses, no signal."""
+        with self._lock:
+            self._load = None
+
+    def rf_output(self, source: str, on: bool) -> None:
+        """Note that a simulated instrument's RF output is on or off."""
+        with self._lock:
+            self._outputs[source] = on
+
+    @property
+    def rf_outputs(self) -> dict[str, bool]:
+        """Which RF outputs have been noted, and whether they are on."""
+        with self._lock:
+            return dict(self._outputs)
