@@ -161,16 +161,17 @@ def match_ports(fixed: FixedParts, loops: Complex, start: Real, frequencies: Rea
 
     def reflections(logarithms: Real) -> Real:
         response = respond(fixed, loops, np.exp(logarithms).reshape(channels, 4), silent, frequencies)
-        own = np.einsum("fpp->fp", response.scattering)
+        own = np.diagonal(response.scattering, axis1=1, axis2=2)
         error = np.concatenate((own[0, :channels], own[1, channels:]))
         return np.concatenate((error.real, error.imag))
 
-    logarithms = np.log(settled).ravel()
+    logarithms: Real = np.asarray(np.log(settled).ravel(), dtype=np.float64)
     error = reflections(logarithms)
     for _ in range(_NEWTON_STEPS):
         if np.max(np.abs(error)) < _MATCHED:
             return np.asarray(np.exp(logarithms).reshape(channels, 4))
-        logarithms = logarithms - np.linalg.solve(_jacobian(reflections, logarithms, error), error)
+        step = np.linalg.solve(_jacobian(reflections, logarithms, error), error)
+        logarithms = np.asarray(logarithms - step, dtype=np.float64)
         error = reflections(logarithms)
     raise ValueError(f"no match found: worst reflection {np.max(np.abs(error)):.3g}")
 

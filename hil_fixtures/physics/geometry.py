@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 from hil_fixtures.physics.magnetics import Filament, mutual_inductance, self_inductance
 
@@ -115,7 +115,7 @@ def overlapped_array(
             array.filament(0, _NODES_NEAR // 2), array.filament(1, _NODES_NEAR // 2), BRIDGE
         )
 
-    width = float(brentq(coupling, 1.01 * pitch, 1.5 * pitch, xtol=1e-7))
+    width = float(root_scalar(coupling, bracket=(1.01 * pitch, 1.5 * pitch), xtol=1e-7).root)
     return LoopArray(count, radius, height, width, strip_width)
 
 

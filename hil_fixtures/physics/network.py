@@ -87,7 +87,7 @@ def loop_impedance(circuit: ArrayCircuit, load: Load | None, frequencies: Real) 
     impedance += parts.copper_resistance(circuit.array, frequencies)[:, None, None] * np.eye(count)
     if load is not None:
         impedance += sample_impedance(circuit.array, load, frequencies)
-    return np.asarray(impedance)
+    return np.asarray(impedance, dtype=np.complex128)
 
 
 def solve(
@@ -162,7 +162,9 @@ def respond(fixed: FixedParts, loops: Complex, capacitances: Real, bias: Real, f
     ports = np.arange(2 * channels)
     unit_emf = np.zeros((len(frequencies), channels, 2 * channels), dtype=np.complex128)
     unit_emf[:, loop_of_port, ports] = -2.0 * tap
-    currents = np.linalg.solve(couple(loops, cut.impedance), unit_emf)
+    currents: Complex = np.asarray(
+        np.linalg.solve(couple(loops, cut.impedance), unit_emf), dtype=np.complex128
+    )
     scattering = tap[:, :, None] * currents[:, loop_of_port, :]
     scattering[:, ports, ports] += 1.0 - 2.0 * Z0 * cut.arm * (1.0 - cut.arm * cut.impedance)
     return Response(scattering, currents)

@@ -116,7 +116,7 @@ def sample_impedance(array: LoopArray, load: Load, frequencies: Real) -> Complex
     squared = omega * MU_0 * (omega * excess - 1j * load.conductivity)
     ratios = bessel_ratios(np.sqrt(squared) * load.radius, MULTIPOLES)
     # In air the same sphere would answer too (the displacement current of its own volume): take it off.
-    air = bessel_ratios((omega * np.sqrt(MU_0 * EPSILON_0) * load.radius).astype(np.complex128), MULTIPOLES)
+    air = bessel_ratios(omega * np.sqrt(MU_0 * EPSILON_0) * load.radius + 0j, MULTIPOLES)
     degree = np.arange(1, MULTIPOLES + 1)
     weight = (2 * degree + 1) * degree / (degree + 1) / MU_0
     by_place = (

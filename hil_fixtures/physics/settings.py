@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hil_fixtures.physics.phantom import DEFAULT_PHANTOM, Phantom
+
 
 @dataclass(frozen=True, slots=True)
 class WorldSettings:
@@ -17,8 +19,10 @@ class WorldSettings:
         Loops, each with a 23Na and a 1H port.
     low_nucleus, high_nucleus
         The two nuclei; the scan receives the first.
-    load_radius, load_conductivity, load_permittivity
-        The phantom as the coils feel it: a sphere at the origin, m, S/m, relative.
+    phantom
+        What is in the array; its radius is the load's.
+    load_conductivity, load_permittivity
+        The phantom as the coils feel it, a homogeneous sphere: S/m, relative.
     temperature
         Of coils, phantom and terminations, K.
     noise_figure_db
@@ -33,7 +37,7 @@ class WorldSettings:
     channels: int = 8
     low_nucleus: str = "23Na"
     high_nucleus: str = "1H"
-    load_radius: float = 0.080
+    phantom: Phantom = DEFAULT_PHANTOM
     load_conductivity: float = 0.6
     load_permittivity: float = 78.0
     temperature: float = 293.15

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +72,10 @@ class Scale:
             raise ValueError(
                 f"{capacitance:.4g} F is outside this trimmer's {self.lowest:.4g} F to {self.highest:.4g} F"
             )
-        return float(brentq(lambda steps: self.capacitance(steps) - capacitance, MINIMUM, MAXIMUM, xtol=1e-6))
+        found = root_scalar(
+            lambda steps: self.capacitance(steps) - capacitance, bracket=(MINIMUM, MAXIMUM), xtol=1e-6
+        )
+        return float(found.root)
 
 
 class Axis:

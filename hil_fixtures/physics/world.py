@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hil_fixtures.physics.network import ArrayCircuit, Response
     from hil_fixtures.physics.trimmers import Axis
 
+__all__ = ["World", "WorldSettings"]
+
 #: How far below its target `World.tuned` starts an axis, in steps: takes up the play.
 _RUN_UP = 3 * trimmers.PLAY
 
@@ -43,9 +45,7 @@ class World:
     def __init__(self, settings: WorldSettings | None = None, seed: int = 0) -> None:
         self._settings = WorldSettings() if settings is None else settings
         self._lock = threading.RLock()
-        self._design_load = Load(
-            self._settings.load_radius, self._settings.load_conductivity, self._settings.load_permittivity
-        )
+        self._design_load = self._sphere(self._settings.load_conductivity)
         built = solder(
             self._settings.channels, self._design_load, self.frequencies, np.random.default_rng([seed, 0])
         )
@@ -244,7 +244,10 @@ class World:
         if not value >= 0.0:
             raise ValueError(f"a conductivity is not negative; got {value} S/m")
         with self._lock:
-            self._load = Load(self._settings.load_radius, value, self._settings.load_permittivity)
+            self._load = self._sphere(value)
+
+    def _sphere(self, conductivity: float) -> Load:
+        return Load(self._settings.phantom.radius_m, conductivity, self._settings.load_permittivity)
 
     def remove_load(self) -> None:
         """Take the phantom out: no losses, no signal."""
