@@ -117,33 +117,55 @@ class Array(Table):
         return self
 
 
-class Relaxation(Table):
-    """Relaxation of one compartment; T2* with a short and a long part where it is biexponential."""
+class Material(Table):
+    """A solution or gel and its relaxation; T2* has a short and a long part where it is biexponential."""
 
     t1: Second
     t2_long: Second
     t2_short: Second | None = None
-    short_fraction: float = Field(default=0.6, ge=0.0, le=1.0)
+    short_fraction: float = Field(
+        default=0.6, ge=0.0, le=1.0, description="Of the signal, where T2* has two parts."
+    )
+    t1_tolerance: float = Field(
+        default=0.03, ge=0.0, lt=0.5, description="Relative standard uncertainty of T1."
+    )
+    t2_tolerance: float = Field(
+        default=0.05, ge=0.0, lt=0.5, description="Relative standard uncertainty of T2*."
+    )
 
 
-class Vial(Relaxation):
-    """A ball-shaped vial of known or unknown sodium concentration."""
+class Vial(Table):
+    """A ball-shaped vial; references calibrate, checks are measured and compared with their true value."""
 
     name: str = Field(min_length=1, max_length=32)
     role: Literal["reference", "check"]
+    material: str
     position: tuple[Metre, Metre, Metre]
     radius: Annotated[Metre, Field(gt=0.0)]
-    concentration_mmol_l: float = Field(gt=0.0, description="True concentration, as prepared.")
-    uncertainty_mmol_l: float = Field(default=0.0, ge=0.0, description="Standard uncertainty of preparation.")
+    concentration_mmol_l: float = Field(gt=0.0, description="True sodium concentration, as prepared.")
+    preparation_tolerance: float = Field(
+        default=0.01, ge=0.0, lt=0.5, description="Relative standard uncertainty of the preparation."
+    )
 
 
-class Phantom(Relaxation):
-    """A ball of weak sodium solution with vials in it; its own relaxation is the background's."""
+class Phantom(Table):
+    """A ball of weak sodium solution with vials in it."""
 
     name: str = Field(min_length=1, max_length=64)
     radius: Annotated[Metre, Field(gt=0.0)]
-    background_mmol_l: float = Field(gt=0.0)
+    background: str = Field(description="Material of the ball.")
+    materials: dict[str, Material]
     vials: tuple[Vial, ...]
+
+    @model_validator(mode="after")
+    def _materials_are_known(self) -> Phantom:
+        for place, material in (("background", self.background), *((v.name, v.material) for v in self.vials)):
+            if material not in self.materials:
+                raise ValueError(
+                    f"{place}: no material is called {material!r}{nearest(material, self.materials)} "
+                    f"(there are: {', '.join(self.materials)})"
+                )
+        return self
 
     @model_validator(mode="after")
     def _vials_are_inside_and_apart(self) -> Phantom:
@@ -152,11 +174,14 @@ class Phantom(Relaxation):
             raise ValueError("two vials have the same name")
         if sum(vial.role == "reference" for vial in self.vials) < 2:
             raise ValueError("at least two vials must have role = 'reference'")
-        for vial in self.vials:
+        for index, vial in enumerate(self.vials):
             if math.dist(vial.position, (0.0, 0.0, 0.0)) + vial.radius > self.radius:
                 raise ValueError(
                     f"vial {vial.name!r} reaches outside the phantom's radius of {self.radius} m"
                 )
+            for other in self.vials[:index]:
+                if math.dist(vial.position, other.position) < vial.radius + other.radius:
+                    raise ValueError(f"vials {other.name!r} and {vial.name!r} overlap")
         return self
 
 

@@ -9,14 +9,16 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from hil_fixtures.physics.phantom import DEFAULT_PHANTOM
-from hil_fixtures.physics.world import WorldSettings
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from coilbench.base.errors import ConnectionFailed
+from hil_fixtures.physics.phantom import DEFAULT_PHANTOM
+from hil_fixtures.physics.settings import WorldSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from hil_fixtures.physics.phantom import Compartment
 
 #: Where ``coilbench sim`` serves its instruments when nothing else is asked for.
 DEFAULT_ADDRESSES: Final[Mapping[str, Any]] = MappingProxyType(
@@ -47,9 +49,15 @@ def bench_file_text(addresses: Mapping[str, Any], /) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - TOML, not HTML; every value is our own
     )
+    materials = {_material(vial): vial for vial in (DEFAULT_PHANTOM.background, *DEFAULT_PHANTOM.vials)}
     return templates.get_template("bench.toml.j2").render(
-        at=addresses, phantom=DEFAULT_PHANTOM, world=WorldSettings()
+        at=addresses, phantom=DEFAULT_PHANTOM, materials=materials, material=_material, world=WorldSettings()
     )
+
+
+def _material(sample: Compartment) -> str:
+    """Return the name of what a compartment is filled with: saline, or the gel by its own name."""
+    return "saline" if sample.short_fraction == 0.0 else sample.name
 
 
 @contextmanager

@@ -1,0 +1,103 @@
+"""The rows of the benchmark table: each a function that times ours and the peer in one run."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from table import Row, compare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def qfactor() -> Row:
+    """Fit a resonance of 201 points: ours beside scikit-rf's NLQFIT7."""
+    import skrf
+    from skrf.qfactor import Qfactor
+
+    from coils.resonance import fit_resonance
+
+    rng = np.random.default_rng(1)
+    f = np.linspace(33.3e6, 34.3e6, 201)
+    s = 1.0 - 1.1 / (1.0 + 190j * (f / 33.8e6 - 33.8e6 / f))
+    s = s + 1e-3 * (rng.standard_normal(201) + 1j * rng.standard_normal(201))
+    network = skrf.Network(f=f, f_unit="Hz", s=s.reshape(-1, 1, 1), z0=50)
+    return compare(
+        "qfactor",
+        "201 points, Q 190, -60 dB noise",
+        lambda: fit_resonance(f, s),
+        lambda: Qfactor(network, res_type="reflection").fit(method="NLQFIT7"),
+        "scikit-rf Qfactor NLQFIT7",
+    )
+
+
+def gridding() -> Row:
+    """Grid 256 spokes of 8 channels: ours beside one bare finufft call with its default upsampling."""
+    import finufft
+
+    from recon.grid import Grid
+    from recon.nufft import NonUniformTransform
+
+    rng = np.random.default_rng(2)
+    directions = rng.standard_normal((256, 1, 3))
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    positions = directions * (100.0 * np.linspace(0.0, 1.0, 500) ** (1 / 3))[None, :, None]
+    samples = (rng.standard_normal((8, 256, 500)) + 1j * rng.standard_normal((8, 256, 500))).astype(
+        np.complex64
+    )
+    grid = Grid((64, 64, 64), (0.32, 0.32, 0.32))
+    angles = (2 * np.pi * 0.32 / 64 * positions.reshape(-1, 3).T).astype(np.float32)
+    x, y, z = (np.ascontiguousarray(axis) for axis in angles)
+
+    def ours() -> object:
+        return NonUniformTransform(grid, positions, channels=8).adjoint(samples)
+
+    def peer() -> object:
+        return finufft.nufft3d1(z, y, x, samples.reshape(8, -1), (64, 64, 64), eps=1e-4, isign=1)
+
+    return compare(
+        "gridding", "8 channels, 256 x 500 samples, 64³, eps 1e-4", ours, peer, "finufft nufft3d1, default"
+    )
+
+
+def query() -> Row:
+    """Write a setting and query it over a raw socket: ours beside pyvisa-py."""
+    import pyvisa
+    from hil_fixtures.instruments.lab import Lab
+
+    from drivers.address import open_link
+
+    with Lab(tuned=True) as lab:
+        address = lab.addresses["analyzer_tcp"]
+        host, port = address.removeprefix("tcp://").split(":")
+        manager = pyvisa.ResourceManager("@py")
+        session = manager.open_resource(
+            f"TCPIP::{host}::{port}::SOCKET", read_termination="\n", write_termination="\n"
+        )
+        link = open_link(address, name="analyzer")
+
+        def ours() -> None:
+            for _ in range(20):
+                link.write_line("SENS1:SWE:POIN 201")
+                link.write_line("SENS1:SWE:POIN?")
+                link.read_line()
+
+        def peer() -> None:
+            for _ in range(20):
+                session.write("SENS1:SWE:POIN 201")
+                session.query("SENS1:SWE:POIN?")
+
+        row = compare(
+            "query", "20 x (write, write, read) on loopback", ours, peer, "pyvisa-py SOCKET", repeats=3
+        )
+        link.close()
+        session.close()
+        manager.close()
+    return row
+
+
+ROWS: Final[Mapping[str, Callable[[], Row]]] = MappingProxyType(
+    {"qfactor": qfactor, "gridding": gridding, "query": query}
+)
