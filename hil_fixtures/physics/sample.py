@@ -113,10 +113,9 @@ def sample_impedance(array: LoopArray, load: Load, frequencies: Real) -> Complex
     """
     omega = 2.0 * np.pi * frequencies
     excess = load.permittivity * EPSILON_0
-    squared = omega * MU_0 * (omega * excess - 1j * load.conductivity)
-    ratios = bessel_ratios(np.sqrt(squared) * load.radius, MULTIPOLES)
+    ratios = _magnetic_answers(omega * MU_0 * (omega * excess - 1j * load.conductivity), load.radius)
     # In air the same sphere would answer too (the displacement current of its own volume): take it off.
-    air = bessel_ratios(omega * np.sqrt(MU_0 * EPSILON_0) * load.radius + 0j, MULTIPOLES)
+    air = _magnetic_answers(omega * omega * MU_0 * EPSILON_0 * (1.0 + 0j), load.radius)
     degree = np.arange(1, MULTIPOLES + 1)
     weight = (2 * degree + 1) * degree / (degree + 1) / MU_0
     by_place = (
@@ -125,6 +124,10 @@ def sample_impedance(array: LoopArray, load: Load, frequencies: Real) -> Complex
         * np.einsum("lf,lp->fp", (ratios - air) * weight[:, None], multipole_overlaps(array, load.radius))
     )
     return np.asarray(by_place[:, places_apart(array.count)])
+
+
+def _magnetic_answers(squared_wavenumber: Complex, radius: float) -> Complex:
+    return bessel_ratios(np.asarray(np.sqrt(squared_wavenumber) * radius), MULTIPOLES)
 
 
 def places_apart(count: int) -> NDArray[np.intp]:

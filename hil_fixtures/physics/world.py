@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coilbench.base.nuclei import nucleus
-from hil_fixtures.physics import trimmers
+from hil_fixtures.physics import noise, trimmers
 from hil_fixtures.physics.build import solder
 from hil_fixtures.physics.design import match_ports
+from hil_fixtures.physics.kspace import balls
 from hil_fixtures.physics.network import loop_impedance, solve
+from hil_fixtures.physics.receive import Chain, Listener, Window
 from hil_fixtures.physics.sample import Load
 from hil_fixtures.physics.settings import WorldSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hil_fixtures.physics.arrays import Complex, Real
     from hil_fixtures.physics.network import ArrayCircuit, Response
+    from hil_fixtures.physics.shot import Shot
     from hil_fixtures.physics.trimmers import Axis
 
 __all__ = ["World", "WorldSettings"]
@@ -54,6 +57,16 @@ class World:
         self._load: Load | None = self._design_load
         self._bias = np.zeros(self._settings.channels)
         self._outputs: dict[str, bool] = {}
+        self._state = 0
+        # Receivers share one cache; its lock keeps a long scan from holding up the analyzer.
+        self._listening = threading.Lock()
+        self._listener = Listener(
+            balls(built.circuit.array, self._settings.phantom),
+            nucleus(self._settings.low_nucleus),
+            self._settings.b0,
+            self._settings.temperature,
+            seed,
+        )
 
     @classmethod
     def tuned(cls, seed: int = 0, settings: WorldSettings | None = None) -> World:
@@ -125,6 +138,83 @@ class World:
             values = [axis.capacitance for axis in self._axes.values()]
         return np.array(values).reshape(self.channel_count, 4)
 
+    # The receivers
+
+    @property
+    def spin_frequency(self) -> float:
+        """Larmor frequency of the spins in the phantom in Hz, off resonance included."""
+        return self.frequencies[0] + self._settings.off_resonance
+
+    def sample(
+        self,
+        shots: Sequence[Shot],
+        channels: Sequence[int],
+        lo_frequency: float,
+        start: float,
+        interval: float,
+        count: int,
+    ) -> Complex:
+        """Return what receivers behind the preamplifiers of ``channels`` sample after each shot's trigger.
+
+        Parameters
+        ----------
+        shots
+            Noise and signal of a shot are the same whoever asks with the same window, in any order.
+        channels
+            Counted from 0.
+        lo_frequency
+            Hz; the oscillator's phase is 0 at every trigger.
+        start, interval
+            Opening of the window after the trigger, and between output samples, s.
+        count
+            Output samples.
+
+        Returns
+        -------
+        Shape (shot, channel, count): complex envelope in V (peak), right-handed, through a six-stage CIC.
+        Sample n has its effective centre at start + (n - 2) interval; the first six are settling.
+
+        Raises
+        ------
+        ValueError
+            A channel does not exist, or the window is empty or its interval not above 0.
+        """
+        chosen = list(channels)
+        if not all(0 <= channel < self.channel_count for channel in chosen):
+            raise ValueError(f"channels run from 0 to {self.channel_count - 1}; got {chosen}")
+        if count < 1 or not interval > 0.0:
+            raise ValueError(f"a window needs samples and an interval above 0; got {count} and {interval} s")
+        window = Window(lo_frequency, start, interval, count)
+        with self._listening:
+            with self._lock:
+                state, loaded = self._state, self._load is not None
+            samples = self._listener.sample(
+                shots, window, state, lambda: self.receive_chain(lo_frequency), loaded=loaded
+            )
+        result = np.empty((len(shots), len(chosen), count), dtype=np.complex128)
+        for row, values in enumerate(samples):
+            result[row] = values[chosen]
+        return result
+
+    def receive_chain(self, lo_frequency: float) -> Chain:
+        """Return array and preamplifiers as they are now, for a local oscillator in Hz."""
+        ports = slice(0, self.channel_count)
+        response = self.response(np.array([self.spin_frequency, lo_frequency]))
+        density = noise.wave_density(
+            response.scattering[1, ports, ports], self._settings.temperature, self._settings.noise_figure_db
+        )
+        return Chain(
+            response.currents[0, :, ports], density, self.spin_frequency, self._settings.preamp_gain_db
+        )
+
+    def noise_covariance(self, lo_frequency: float, interval: float) -> Complex:
+        """Return E[v v^H] in V^2 that settled noise samples must show now, shape (channel, channel).
+
+        Successive samples correlate as `hil_fixtures.physics.cic.noise_autocorrelation` says.
+        """
+        chain = self.receive_chain(lo_frequency)
+        return noise.sample_covariance(chain.density, chain.gain_db, interval)
+
     # The trimmers
 
     @property
@@ -157,6 +247,7 @@ class World:
             There is no such axis, or the target is outside its travel.
         """
         with self._lock:
+            self._state += 1
             try:
                 self._axis(name).move(target)
             except ValueError as error:
@@ -217,6 +308,7 @@ class World:
         if not current_a >= 0.0:
             raise ValueError(f"a PIN diode's forward bias is not negative; got {current_a} A")
         with self._lock:
+            self._state += 1
             self._bias[channel - 1] = current_a
 
     def bias(self, channel: int) -> float:
@@ -244,6 +336,7 @@ class World:
         if not value >= 0.0:
             raise ValueError(f"a conductivity is not negative; got {value} S/m")
         with self._lock:
+            self._state += 1
             self._load = self._sphere(value)
 
     def _sphere(self, conductivity: float) -> Load:
@@ -252,6 +345,7 @@ class World:
     def remove_load(self) -> None:
         """Take the phantom out: no losses, no signal."""
         with self._lock:
+            self._state += 1
             self._load = None
 
     def rf_output(self, source: str, on: bool) -> None:
