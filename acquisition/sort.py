@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class LineFlag(IntFlag):
     """What is known against a line; stored in the first user integer of its acquisition."""
 
+    #: Nothing.
+    NONE = 0
     #: At least one sample reached the receiver's full scale.
     CLIPPED = 1
     #: Samples are missing inside the window, or it overlaps its neighbour.
@@ -101,7 +103,7 @@ def find_readout(
     """
     plan = setting.plan
     centres = receive_filter.centres(plan.samples, setting.settling_samples)
-    times = setting.first_sample_time + centres * plan.dwell_time
+    times = np.asarray(setting.first_sample_time + centres * plan.dwell_time, dtype=np.float64)
     end = gradient_start + duration
     interval = receive_filter.output_interval
     if times.size == 0 or times[-1] < end - interval or times[0] > gradient_start + 0.1 * duration:
@@ -114,7 +116,7 @@ def find_readout(
     first = max(0, int(np.searchsorted(times, gradient_start + 1e-9, side="right")) - 1)
     last = int(np.searchsorted(times, end + 1e-9, side="right"))
     missed = times[first] - gradient_start > 0.5 * interval
-    return Readout(first, times[first:last], LineFlag.DEADTIME if missed else LineFlag(0))
+    return Readout(first, times[first:last], LineFlag.DEADTIME if missed else LineFlag.NONE)
 
 
 class LineSorter:
@@ -131,7 +133,7 @@ class LineSorter:
     """
 
     def __init__(
-        self, order: NDArray[np.int64], *, flags: LineFlag = LineFlag(0), full_scale: float | None = None
+        self, order: NDArray[np.int64], *, flags: LineFlag = LineFlag.NONE, full_scale: float | None = None
     ) -> None:
         if not np.array_equal(np.sort(order), np.arange(order.size)):
             raise ValueError("the order of spokes must name every spoke exactly once")
