@@ -1,6 +1,6 @@
 """From a driver's name in the bench file to an open instrument.
 
-Drivers are entry points of the group ``coilbench.instruments``: a function ``open_...(address, *, name, ...)``
+Drivers are entry points of the group ``coilbench.instruments``: a function ``open_...(address, *, name)``
 that returns an open instrument. Another package adds a driver by naming such a function in its metadata.
 """
 

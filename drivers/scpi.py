@@ -97,6 +97,7 @@ class ScpiSession:
         self._link = link
         self._poisoned = False
         self._renewals = 0
+        self._closed = False
         try:
             self._identity = self._ask_identity()
         except (ReplyTimeout, ProtocolError):
@@ -128,6 +129,11 @@ class ScpiSession:
     def renewals(self) -> int:
         """How often the session has come back; settings made before may be gone."""
         return self._renewals
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called; a link that was lost is not closed."""
+        return self._closed
 
     def poison(self) -> None:
         """Declare that unread answers may be under way."""
@@ -326,6 +332,8 @@ class ScpiSession:
             It does not come back, or another instrument answers. The session stays poisoned.
         """
         with self._link.lock:
+            if self._closed:
+                raise ConnectionLost(self.name, "the session is closed; open the instrument again")
             identity = self._come_back()
             if identity != self._identity:
                 self._poisoned = True
@@ -337,7 +345,8 @@ class ScpiSession:
                 _log.warning("%s had reported %s", self.name, entry)
 
     def close(self) -> None:
-        """Close the link; may be called twice."""
+        """Close the link for good; may be called twice."""
+        self._closed = True
         self._link.close()
 
     def _come_back(self) -> str:

@@ -16,6 +16,9 @@ from drivers.link import WireLost, WireRefused, WireTimeout
 #: Seconds of silence, seconds between probes, probes: a pulled cable is noticed after about 25 s.
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 
+#: Not epoll: it sleeps on when another thread closes the socket.
+_SELECTOR: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
 
 class TcpWire:
     """A TCP stream without Nagle's delay, with keepalive.
@@ -114,7 +117,7 @@ def _wait(connection: socket.socket, event: int, deadline: float) -> None:
     if remaining <= 0.0:
         raise WireTimeout
     try:
-        with selectors.DefaultSelector() as selector:
+        with _SELECTOR() as selector:
             selector.register(connection, event)
             ready = selector.select(remaining)
     except (OSError, ValueError) as error:

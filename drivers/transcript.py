@@ -1,8 +1,8 @@
 """Record every byte of a link, and play the recording back to a driver that must say the same again.
 
 A transcript is a text file of one JSON object per line (JSONL): ``t`` seconds since the recording began,
-``do`` what happened (``open``, ``send``, ``receive``, ``lost``, ``clear``, ``close``) and the bytes as ``text``
-where they are printable ASCII, else as ``hex``. The first line names the format and the address.
+``do`` what happened (``open``, ``send``, ``receive``, ``lost``, ``clear``, ``close``) and the bytes: ``text``
+where they are printable ASCII, else ``hex``. The first line names the format and the address.
 
 Replay is strict in what is sent, to the byte, and free in how answers are cut into pieces. Where the recorded
 instrument kept silent, the replay times out at once.
