@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -36,6 +36,13 @@ _LINEAR_STEP: Final = 1e-6
 #: Largest relative difference between a file's gyromagnetic ratio and its nucleus'; values derived from
 #: magnetic moments differ by 0.06 % for 23Na from those of shielded nuclei.
 _GAMMA_TOLERANCE: Final = 2e-3
+
+
+#: Decimals of times in s that count from a trigger: far below every raster, far above rounding.
+_DECIMALS: Final = 12
+
+#: Two amplitudes of six digits each may differ by this much and mean the same.
+_SAME_WAVEFORM: Final = 1.2e-5
 
 
 class GradientLimit(SequenceError):  # noqa: N818 - reads as a statement
@@ -210,6 +217,19 @@ class _Pulse:
     frequency: float
 
 
+def _with_shared_waveform(repetition: Repetition, before: Repetition) -> Repetition:
+    """Return the repetition with the waveform of the one before when they differ by rounding only.
+
+    Spokes in different directions have one waveform, but a file gives it to six digits per axis.
+    """
+    if not np.array_equal(repetition.k_times, before.k_times):
+        return repetition
+    largest = float(np.max(np.abs(before.k_radius)))
+    if np.max(np.abs(repetition.k_radius - before.k_radius)) > _SAME_WAVEFORM * largest:
+        return repetition
+    return replace(repetition, k_times=before.k_times, k_radius=before.k_radius)
+
+
 class _Timeline:
     """All events of a file in its own time, in order."""
 
@@ -233,12 +253,13 @@ class _Timeline:
             raise SequenceError(
                 f"{len(pulses)} RF pulses and {len(triggers)} triggers; each repetition has one of each"
             )
-        lengths = np.diff(triggers).tolist() or [self._end]
+        lengths = [round(length, _DECIMALS) for length in np.diff(triggers).tolist()] or [self._end]
         lengths.append(lengths[-1])
-        return tuple(
-            self._repetition(number, pulse, trigger, length)
-            for number, (pulse, trigger, length) in enumerate(zip(pulses, triggers, lengths, strict=False))
-        )
+        found: list[Repetition] = []
+        for number, (pulse, trigger, length) in enumerate(zip(pulses, triggers, lengths, strict=False)):
+            repetition = self._repetition(number, pulse, trigger, length)
+            found.append(_with_shared_waveform(repetition, found[-1]) if found else repetition)
+        return tuple(found)
 
     def _walk(self) -> float:
         file, raster, rasters = self._file, self._file.number("BlockDurationRaster"), 0
@@ -297,29 +318,33 @@ class _Timeline:
             raise SequenceError(
                 f"repetition {number}: its trigger does not come between its RF pulse and the next"
             )
-        direction, times, radius = self._spoke(number, pulse, following)
+        direction, times, radius = self._spoke(number, pulse, trigger, following)
         return Repetition(
             trigger_time=trigger,
             repetition_time=length,
             flip_angle=pulse.flip_angle,
-            rf_centre=pulse.centre - trigger,
+            rf_centre=round(pulse.centre - trigger, _DECIMALS),
             rf_duration=pulse.duration,
             rf_frequency=pulse.frequency,
             direction=direction,
-            k_times=times - trigger,
+            k_times=times,
             k_radius=radius,
         )
 
     def _spoke(
-        self, number: int, pulse: _Pulse, following: float
+        self, number: int, pulse: _Pulse, trigger: float, following: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return direction, times and radii from the pulse's centre to the end of the readout."""
+        """Return direction, times from the trigger and radii, from the pulse to the end of the readout."""
         first = bisect.bisect_left(self._gradients, (pulse.block_start,))
         events = self._gradients[first : bisect.bisect_left(self._gradients, (following,))]
-        end = self._readout_end(pulse, following, events)
-        placed = [(start + self._curves[i].times, axis, self._curves[i].moments) for start, axis, i in events]
-        nodes = np.unique(np.concatenate([[pulse.centre, end], *(times for times, _, _ in placed)]))
-        nodes = nodes[(nodes >= pulse.centre) & (nodes <= end)]
+        centre = round(pulse.centre - trigger, _DECIMALS)
+        end = round(self._readout_end(pulse, following, events) - trigger, _DECIMALS)
+        placed = [
+            (np.round(start - trigger + self._curves[i].times, _DECIMALS), axis, self._curves[i].moments)
+            for start, axis, i in events
+        ]
+        nodes = np.unique(np.concatenate([[centre, end], *(times for times, _, _ in placed)]))
+        nodes = nodes[(nodes >= centre) & (nodes <= end)]
         k = np.zeros((3, nodes.size))
         for times, axis, moments in placed:
             k[axis] += np.interp(nodes, times, moments)
