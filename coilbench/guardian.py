@@ -126,7 +126,7 @@ class Guardian:
             process.kill()
             self._finish(1.0)
             raise GuardianFailed(
-                "the guardian process did not start; if this program died nothing would switch the outputs off"
+                "the guardian process did not start; nothing would make the bench safe if this program died"
             )
         return self
 
@@ -143,8 +143,8 @@ class Guardian:
         if error is None:
             if not self.release():
                 raise GuardianFailed(
-                    f"the guardian switched the outputs off during the run; see {self._log_path}. Was this program "
-                    "stopped, or the machine overloaded?"
+                    f"the guardian switched the outputs off during the run; see {self._log_path}. Was this "
+                    "program stopped, or the machine overloaded?"
                 )
         else:
             self.trip(f"{type(error).__name__}: {error}")
