@@ -112,10 +112,9 @@ def sample_impedance(array: LoopArray, load: Load, frequencies: Real) -> Complex
     Shape (frequency, loop, loop).
     """
     omega = 2.0 * np.pi * frequencies
-    excess = load.permittivity * EPSILON_0
-    ratios = _magnetic_answers(omega * MU_0 * (omega * excess - 1j * load.conductivity), load.radius)
+    ratios = _magnetic_answers(omega, load.permittivity, load.conductivity, load.radius)
     # In air the same sphere would answer too (the displacement current of its own volume): take it off.
-    air = _magnetic_answers(omega * omega * MU_0 * EPSILON_0 * (1.0 + 0j), load.radius)
+    air = _magnetic_answers(omega, 1.0, 0.0, load.radius)
     degree = np.arange(1, MULTIPOLES + 1)
     weight = (2 * degree + 1) * degree / (degree + 1) / MU_0
     by_place = (
@@ -126,8 +125,10 @@ def sample_impedance(array: LoopArray, load: Load, frequencies: Real) -> Complex
     return np.asarray(by_place[:, places_apart(array.count)])
 
 
-def _magnetic_answers(squared_wavenumber: Complex, radius: float) -> Complex:
-    return bessel_ratios(np.asarray(np.sqrt(squared_wavenumber) * radius), MULTIPOLES)
+def _magnetic_answers(omega: Real, permittivity: float, conductivity: float, radius: float) -> Complex:
+    relative = permittivity - 1j * conductivity / (omega * EPSILON_0)
+    argument = omega * np.sqrt(MU_0 * EPSILON_0 * relative) * radius
+    return bessel_ratios(np.asarray(argument, dtype=np.complex128), MULTIPOLES)
 
 
 def places_apart(count: int) -> NDArray[np.intp]:
