@@ -1,0 +1,110 @@
+"""How the phantom's balls spill into each other's cores in a given scan (geometric transfer matrix).
+
+Rousset et al., J Nucl Med 39:904 (1998), with the radial point spread and T2* decay of ``recon.psf``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recon.psf import ball_image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from recon.grid import Grid
+    from recon.phantom import Phantom
+    from recon.psf import RadialReadout
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spill:
+    """Core readings as a linear function of the vials' contrasts: ``v = offset + vials x``.
+
+    Parameters
+    ----------
+    vials
+        Mean over core i of the image of vial j, shape (core, vial).
+    offset
+        What the cores would read if the vials were empty, shape (core,).
+    """
+
+    vials: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+    def contrasts(self, readings: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the contrasts x, shape (vial,), from core readings, shape (core,)."""
+        return np.asarray(np.linalg.solve(self.vials, readings - self.offset), dtype=np.float64)
+
+
+def spill_matrix(
+    phantom: Phantom,
+    readout: RadialReadout,
+    grid: Grid,
+    cores: NDArray[np.float64],
+    *,
+    t2_star_scale: float = 1.0,
+) -> Spill:
+    """Return how the cores read the vials and the bath.
+
+    Parameters
+    ----------
+    phantom, readout, grid
+        Geometry, spoke, voxels.
+    cores
+        Weights of the cores, shape (vial, z, y, x), each summing to 1.
+    t2_star_scale
+        Factor on the transverse times of every material.
+    """
+    used = cores.any(axis=0)
+    weights = cores[:, used]
+    bath = phantom.background.relaxation
+    vials, holes = [], []
+    for vial in phantom.vials:
+        distance = grid.distances(vial.centre)[used]
+        own = ball_image(
+            readout, vial.radius, vial.material.relaxation, distance, t2_star_scale=t2_star_scale
+        )
+        hole = ball_image(readout, vial.radius, bath, distance, t2_star_scale=t2_star_scale)
+        vials.append(weights @ own)
+        holes.append(weights @ hole)
+    whole = ball_image(
+        readout, phantom.radius, bath, grid.distances(phantom.centre)[used], t2_star_scale=t2_star_scale
+    )
+    return Spill(np.stack(vials, axis=1), weights @ whole - np.sum(holes, axis=0))
+
+
+def expected_image(
+    phantom: Phantom,
+    readout: RadialReadout,
+    grid: Grid,
+    contrasts: NDArray[np.float64],
+    mask: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Return the image of the phantom seen by a uniform coil, 1 deep in the bath.
+
+    Parameters
+    ----------
+    phantom, readout, grid
+        Geometry, spoke, voxels.
+    contrasts
+        Signal of each vial relative to the bath, shape (vial,).
+    mask
+        Where it is needed; 1 elsewhere.
+
+    Returns
+    -------
+    Shape (z, y, x).
+    """
+    bath = phantom.background.relaxation
+    values = ball_image(readout, phantom.radius, bath, grid.distances(phantom.centre)[mask])
+    for vial, contrast in zip(phantom.vials, contrasts, strict=True):
+        distance = grid.distances(vial.centre)[mask]
+        values = values + contrast * ball_image(readout, vial.radius, vial.material.relaxation, distance)
+        values = values - ball_image(readout, vial.radius, bath, distance)
+    image = np.ones(grid.shape)
+    image[mask] = values
+    return image

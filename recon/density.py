@@ -1,0 +1,176 @@
+"""Density compensation: the volume element of k-space, in 1/m³, that each sample stands for.
+
+Weights enter a reconstruction once (w, neither w² nor its root), so with them the image of a unit object
+is 1 without further scaling.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from recon.grid import Grid
+from recon.nufft import NonUniformTransform
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Fractions of a window a + (1 - a) cos(pi k / kmax): none, and Hamming's 0.54.
+_WINDOWS: Final[dict[str, float]] = {"none": 1.0, "hamming": 0.54}
+
+Window = Literal["none", "hamming"]
+
+
+def spoke_weights(radii: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return the spherical shell, in 1/m³, that each sample of a centre-out spoke stands for.
+
+    The shells reach from half way to the neighbour below to half way to the neighbour above, so one
+    spoke's weights sum to the volume of the ball that all spokes fill; divide by their number.
+
+    Parameters
+    ----------
+    radii
+        |k| in 1/m, shape (..., sample), in any order; equal radii share their shell.
+
+    Returns
+    -------
+    Shape (..., sample).
+
+    Raises
+    ------
+    ValueError
+        Fewer than two samples.
+    """
+    k = np.asarray(radii, dtype=np.float64)
+    if k.shape[-1] < 2:
+        raise ValueError(f"a spoke needs at least two samples, got {k.shape[-1]}")
+    order = np.argsort(k, axis=-1, kind="stable")
+    ascending = np.take_along_axis(k, order, axis=-1)
+    middle = 0.5 * (ascending[..., 1:] + ascending[..., :-1])
+    last = ascending[..., -1:] + 0.5 * (ascending[..., -1:] - ascending[..., -2:-1])
+    edges = np.concatenate([np.zeros_like(last), middle, last], axis=-1)
+    shells = 4 * np.pi / 3 * np.diff(edges**3, axis=-1)
+    shells = _share_ties(ascending, shells)
+    weights = np.empty_like(shells)
+    np.put_along_axis(weights, order, shells, axis=-1)
+    return weights
+
+
+def _share_ties(ascending: NDArray[np.float64], shells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spread each shell over the samples of equal radius (typically those before the gradient starts)."""
+    tied = np.diff(ascending, axis=-1) <= 1e-6 * ascending[..., -1:]
+    if not np.any(tied):
+        return shells
+    shared = shells.reshape(-1, shells.shape[-1]).copy()
+    for row, ties in zip(shared, tied.reshape(-1, tied.shape[-1]), strict=True):
+        group = np.concatenate([[0], np.cumsum(~ties)])
+        row[:] = (np.bincount(group, weights=row) / np.bincount(group))[group]
+    return shared.reshape(shells.shape)
+
+
+def solid_angles(directions: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return each spoke's share of the sphere relative to an equal share, shape (spoke,), mean 1.
+
+    Areas of the Voronoi cells of the directions. Golden-means spokes are uneven by 23 %: with these
+    weights a phantom's background becomes even, for 2.6 % of the SNR.
+
+    Parameters
+    ----------
+    directions
+        Shape (spoke, 3), any length but zero; all different.
+
+    Raises
+    ------
+    ValueError
+        Directions repeat or fewer than four are given.
+    """
+    from scipy.spatial import SphericalVoronoi
+
+    if directions.shape[0] < 4:
+        raise ValueError(f"solid angles need at least four directions, got {directions.shape[0]}")
+    unit = np.asarray(directions, dtype=np.float64)
+    unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+    areas = np.asarray(SphericalVoronoi(unit).calculate_areas(), dtype=np.float64)
+    relative: NDArray[np.float64] = areas / areas.mean()
+    return relative
+
+
+def window(radii: NDArray[np.floating[Any]], limit: float, kind: Window) -> NDArray[np.float64]:
+    """Return a radial k-space window, 1 at the centre.
+
+    Parameters
+    ----------
+    radii
+        |k| in 1/m, any shape.
+    limit
+        |k| in 1/m where the window ends.
+    kind
+        ``"none"`` (ones) or ``"hamming"`` (0.54 + 0.46 cos(pi k / limit): less ringing, FWHM 1.99 voxels
+        instead of 1.59).
+    """
+    share = _WINDOWS[kind]
+    relative = np.minimum(np.asarray(radii, dtype=np.float64) / limit, 1.0)
+    shape: NDArray[np.float64] = share + (1 - share) * np.cos(np.pi * relative)
+    return shape
+
+
+def iterate_weights(
+    grid: Grid,
+    positions: NDArray[np.floating[Any]],
+    *,
+    iterations: int = 12,
+    tolerance: float = 1e-3,
+) -> NDArray[np.float64]:
+    """Return density weights in 1/m³ for any trajectory, by Pipe and Menon's fixed point.
+
+    w is divided by its convolution with a positive kernel until that convolution is 1. The kernel is the
+    squared transform of a ball that fills the field of view: its image is that ball's autocorrelation, so
+    within the field of view the point spread function becomes a delta as far as the samples allow.
+
+    Parameters
+    ----------
+    grid
+        Grid of the image to be reconstructed.
+    positions
+        k in 1/m, shape (..., 3).
+    iterations
+        Fixed-point steps.
+    tolerance
+        Accuracy of the convolution.
+
+    Returns
+    -------
+    The shape of ``positions`` without its last axis.
+
+    Notes
+    -----
+    Pipe, Menon, Magn Reson Med 41:179 (1999); kernel: Johnson, Pipe, Magn Reson Med 61:439 (2009).
+    """
+    doubled = Grid(
+        tuple(2 * count for count in grid.shape),  # type: ignore[arg-type] # three stay three
+        tuple(2 * extent for extent in grid.field_of_view),  # type: ignore[arg-type]
+    )
+    transform = NonUniformTransform(doubled, positions, tolerance=tolerance)
+    kernel = _ball_autocorrelation(doubled)
+    weights = np.full(transform.points, _mean_volume(positions))
+    for _ in range(iterations):
+        image = transform.adjoint(weights.astype(np.complex64)[None])
+        density = np.abs(transform.forward(image * kernel)[0])
+        weights /= np.maximum(density, 1e-6 * density.max())
+    return weights.reshape(positions.shape[:-1])
+
+
+def _ball_autocorrelation(doubled: Grid) -> NDArray[np.float32]:
+    """Return the autocorrelation of the ball inscribed in half of ``doubled``, 1 at the centre."""
+    axes = [axis / (extent / 2) for axis, extent in zip(doubled.axes(), doubled.field_of_view, strict=True)]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    distance = np.minimum(np.sqrt(x**2 + y**2 + z**2), 1.0)
+    return (1 - 1.5 * distance + 0.5 * distance**3).astype(np.float32)
+
+
+def _mean_volume(positions: NDArray[np.floating[Any]]) -> float:
+    """Return the volume per sample of the ball that reaches the farthest sample."""
+    flat = positions.reshape(-1, 3)
+    limit = float(np.sqrt(np.max(np.sum(np.square(flat), axis=1))))
+    return 4 * np.pi / 3 * limit**3 / flat.shape[0]
