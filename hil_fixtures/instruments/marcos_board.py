@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 import msgpack
 import numpy as np
 
+from hil_fixtures.instruments.faults import LinkFaults
 from hil_fixtures.instruments.marcos_packets import (
     CLOSE_SERVER,
     EMERGENCY_STOP,
@@ -39,7 +40,6 @@ from hil_fixtures.instruments.marcos_packets import (
 from hil_fixtures.instruments.marcos_program import CLOCK, BoardState, NeedsTrigger, Program
 from hil_fixtures.instruments.rx_fifo import RxFifo
 from hil_fixtures.instruments.trigger_line import SampleRequest, silent_shot
-from hil_fixtures.instruments.wire import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,19 +102,12 @@ class MarcosFaults:
         Samples missing at the end of its second channel.
     fifo_depth
         Pairs, with a server too busy to read while the program runs; None for a healthy board.
-    late
-        Wall seconds that every reply waits.
     """
 
     silent: bool = False
     hang_up: bool = False
     lost_samples: int = 0
     fifo_depth: int | None = None
-    late: float = 0.0
-
-    def shape(self, reply: bytes, /) -> Sequence[Piece]:
-        """Return what of a reply reaches the wire, and when."""
-        return (Piece(reply, delay=self.late),)
 
 
 class _Armed:
@@ -178,6 +171,7 @@ class MarcosBoard:
         faults: MarcosFaults | None = None,
     ) -> None:
         self.faults: Final = faults if faults is not None else MarcosFaults()
+        self.link_faults: Final = LinkFaults(number)
         self.line: Final = line
         self.state = BoardState()
         self._settings = settings if settings is not None else MarcosSettings()

@@ -13,14 +13,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
+from hil_fixtures.instruments.faults import LinkFaults
 from hil_fixtures.instruments.pulseq_reader import SequenceError, read_pulseq
 from hil_fixtures.instruments.repetitions import GradientLimit, GradientLimits, read_repetitions
 from hil_fixtures.instruments.scanner_text import Command, CommandError, Messages
-from hil_fixtures.instruments.wire import Piece
 from hil_fixtures.physics.shot import Shot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from hil_fixtures.instruments.repetitions import Repetition
     from hil_fixtures.instruments.trigger_line import TriggerLine
@@ -46,19 +46,12 @@ class ScannerFaults:
     ----------
     silent
         Neither executes nor answers anything.
-    late
-        Wall seconds that every reply waits.
     missing_triggers
         How many triggers are not given, from the second of each play.
     """
 
     silent: bool = False
-    late: float = 0.0
     missing_triggers: int = 0
-
-    def shape(self, reply: bytes, /) -> Sequence[Piece]:
-        """Return what of a reply reaches the wire, and when."""
-        return (Piece(reply, delay=self.late),)
 
 
 class Scanner:
@@ -87,6 +80,7 @@ class Scanner:
         faults: ScannerFaults | None = None,
     ) -> None:
         self.faults: Final = faults if faults is not None else ScannerFaults()
+        self.link_faults: Final = LinkFaults()
         self._world = world
         self._line = line
         self._time_scale = time_scale

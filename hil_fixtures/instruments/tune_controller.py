@@ -13,11 +13,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
+from hil_fixtures.instruments.faults import LinkFaults
 from hil_fixtures.instruments.tuner_frames import Conversation, Refusal
-from hil_fixtures.instruments.wire import Piece
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from hil_fixtures.instruments.tuner_frames import Request
     from hil_fixtures.instruments.wire import Wire
@@ -46,10 +46,8 @@ class TunerFaults:
         Fraction of each move that the axis loses without notice.
     end_switch
         Position beyond which an end switch halts the axis.
-    drop_replies, corrupt_replies
-        How many of the next replies are lost, or carry a wrong check sum. The requests are executed.
-    late
-        Wall seconds that every reply waits.
+    corrupt_replies
+        How many of the next replies carry a wrong check sum. The requests are executed.
     silent
         Neither executes nor answers anything.
     """
@@ -57,20 +55,15 @@ class TunerFaults:
     stuck: set[str] = field(default_factory=set)
     slipping: dict[str, float] = field(default_factory=dict)
     end_switch: dict[str, int] = field(default_factory=dict)
-    drop_replies: int = 0
     corrupt_replies: int = 0
-    late: float = 0.0
     silent: bool = False
 
-    def shape(self, reply: bytes, /) -> Sequence[Piece]:
-        """Return what of a reply reaches the wire."""
-        if self.drop_replies > 0:
-            self.drop_replies -= 1
-            return ()
-        if self.corrupt_replies > 0:
-            self.corrupt_replies -= 1
-            reply = reply[:-2] + (b"0" if reply[-2:-1] != b"0" else b"1") + b"\n"
-        return (Piece(reply, delay=self.late),)
+    def spoil(self, reply: bytes, /) -> bytes:
+        """Return a reply, or one with a wrong check sum while there are some to corrupt."""
+        if not reply or self.corrupt_replies == 0:
+            return reply
+        self.corrupt_replies -= 1
+        return reply[:-2] + (b"0" if reply[-2:-1] != b"0" else b"1") + b"\n"
 
 
 @dataclass(slots=True)
@@ -109,6 +102,7 @@ class TuneController:
 
     def __init__(self, world: World, time_scale: float = 0.0, faults: TunerFaults | None = None) -> None:
         self.faults: Final = faults if faults is not None else TunerFaults()
+        self.link_faults: Final = LinkFaults()
         self._world = world
         self._time_scale = time_scale
         self._lock = threading.Condition(threading.RLock())
@@ -400,7 +394,8 @@ class TunerLink:
 
     def receive(self, data: bytes, /) -> bytes:
         """Return the replies to what ``data`` completes."""
-        return b"" if self._controller.faults.silent else self._conversation.receive(data)
+        faults = self._controller.faults
+        return b"" if faults.silent else faults.spoil(self._conversation.receive(data))
 
     def closed(self) -> None:
         """Do nothing: silence is what the watchdog waits for."""
