@@ -311,7 +311,7 @@ def _starting_points(f: NDArray[np.float64], s: NDArray[np.complex128], *, delay
     x = 2.0 * (f - middle) / span
     turns = np.array(_TRIAL_TURNS if delay else (0.0,))
     unwound = s * np.exp(1j * np.pi * turns[:, None] * x)
-    weight: NDArray[np.complex128] = np.ones(unwound.shape, dtype=np.complex128)
+    weight = np.asarray(np.ones_like(unwound), dtype=np.complex128)
     pole_term = np.zeros(turns.size, dtype=np.complex128)
     misfit = np.zeros(turns.size)
     for _ in range(3):
@@ -324,9 +324,10 @@ def _starting_points(f: NDArray[np.float64], s: NDArray[np.complex128], *, delay
         weight = np.asarray(1.0 / (1.0 + pole_term[:, None] * x), dtype=np.complex128)
     # 1 + d x = 0 at x = -1/d; 1 + 2iQ(f - f_L)/f_L = 0 puts the pole at f_L (1 + i/2Q)
     poles = middle - 0.5 * span / np.where(np.abs(pole_term) > 1e-9, pole_term, 1e-9)
+    order = np.argsort(misfit)
     points = [
         _Point(float(pole.real), float(pole.real / (2.0 * pole.imag)), float(turn))
-        for pole, turn in zip(poles[order := np.argsort(misfit)], turns[order], strict=True)
+        for pole, turn in zip(poles[order], turns[order], strict=True)
         if pole.imag > 0.0 and f[0] - span < pole.real < f[-1] + span
     ]
     return points[:4]

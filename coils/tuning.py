@@ -54,7 +54,7 @@ class TunablePort:
     Parameters
     ----------
     port
-        Counted from 1.
+        Its number, counted from 1, as the analyzer labels it.
     frequency
         Where it shall not reflect, Hz.
     tune, match
@@ -273,7 +273,7 @@ def begin(
     Parameters
     ----------
     ports
-        In the order of the S-matrix: ports 1, 2, ...
+        All ports that are swept, in the order of the S-matrix.
     travel
         Limits of every axis in steps.
     positions
@@ -282,11 +282,9 @@ def begin(
     Raises
     ------
     ValueError
-        Ports are not 1, 2, ...; an axis is missing or named twice; its travel is too short.
+        An axis is missing or named twice, or its travel is too short.
     """
     aims = goal or TuningGoal()
-    if [port.port for port in ports] != list(range(1, len(ports) + 1)):
-        raise ValueError("ports must be given in the order 1, 2, ...: the order of the S-matrix")
     names = [name for port in ports for name in (port.tune, port.match)]
     if len(set(names)) != len(names) or not set(names) <= set(travel) & set(positions):
         wrong = sorted(name for name in set(names) if names.count(name) > 1 or name not in travel)
@@ -397,8 +395,9 @@ def _next_move(state: TuningState) -> tuple[TuningState, Action]:
         state = replace(state, reach=max(0.5 * state.reach, 2.0 * state.goal.play))
     own, bands = _own_frequencies(state)
     lowest, highest = state.lowest - origin.positions, state.highest - origin.positions
-    for port in state.silent:
-        lowest[port - 1], highest[port - 1] = 0.0, 0.0
+    for place, port in enumerate(state.ports):
+        if port.port in state.silent:
+            lowest[place], highest[place] = 0.0, 0.0
     steps = solve_steps(trimmers, own, origin.sweep.at(own), bands, lowest, highest)
     longest = np.max(np.abs(steps), axis=1, keepdims=True)
     steps = steps * np.minimum(1.0, state.reach / np.maximum(longest, 1.0))
