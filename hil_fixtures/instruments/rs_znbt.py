@@ -10,7 +10,7 @@ mode, systematic errors (the instrument measures as if perfectly calibrated).
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
@@ -30,24 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from hil_fixtures.instruments.device_under_test import DeviceUnderTest
     from hil_fixtures.instruments.znbt_channel import Stimulus
-
-
-class DeviceUnderTest(Protocol):
-    """What is connected to the analyzer's ports."""
-
-    @property
-    def port_count(self) -> int:
-        """Number of ports; they are connected to the analyzer's first ones."""
-        ...
-
-    def scattering(self, frequencies: NDArray[np.float64], /) -> NDArray[np.complex128]:
-        """Return the S-parameters, shape (frequency, port, port)."""
-        ...
-
-    def rf_output(self, source: str, on: bool, /) -> None:
-        """Learn whether an instrument puts out RF."""
-        ...
 
 
 class RsZnbt:
