@@ -1,20 +1,23 @@
 """The circuit of the array: loop currents and S-parameters at all ports.
 
-One channel, one loop current I::
+One channel is one ring with one current I: loop, 23Na section, 1H section.
 
-            Cm(Na)                     Cm(H)
-    port Na --||--+               +--||-- port H
-                  |               |
-      +--- loop --+-- Ct ---+-----+-- Lt - C1 --+---+
-      |   L, R          (Ct: 23Na tune)         |   |
-      |                           +----- Cp ----+   |
-      +---------------------------------------------+   (Cp: 1H tune)
+======== ============ ================================================================
+element  between      what
+======== ============ ================================================================
+loop     c and a      L, copper, sample; coupled to the other loops
+Ct       a and b      23Na tune trimmer
+Cm(Na)   a and port   23Na match trimmer; the port's other lead is b
+Cp       b and c      1H tune trimmer, parallel to Lt in series with C1: the trap
+Cm(H)    b and port   1H match trimmer; the port's other lead is c
+PIN, L   a,b and b,c  detuning inductors, in the circuit when biased
+======== ============ ================================================================
 
-Ct and the trap (Lt + C1 parallel to Cp) lie in series with the loop; each port is tapped across one of
-them through its match trimmer and terminated in 50 ohm. A PIN diode's inductor lies across each when
-biased. Each of the two sections is a Thevenin source for the loop, so only the loop currents are coupled:
+Both ports end in 50 ohm. Seen from the ring each section is a Thevenin source, so only the ring currents
+are coupled. With y the admittance from a section through its match trimmer to the port's end, z the
+section's impedance and w = sqrt(Z0) y z,
 
-    (Z_loops + diag(z_Na + z_H)) I = emf - w a,   S = diag(...) - 2 w^T (Z_loops + ...)^-1 w
+    (Z_loops + diag(z_Na + z_H)) I = emf - 2 w a,    S = 1 - 2 Z0 y (1 - y z) - 2 w^T (Z_loops + ...)^-1 w.
 """
 
 from __future__ import annotations
