@@ -299,6 +299,21 @@ class Link:
             self._fill(self._deadline(timeout), "any byte")
         return bytes(self._take(min(limit, len(self._buffer))))
 
+    def unread(self) -> bytes:
+        """Return what has arrived and was not read, at most 64 KiB, without waiting; usually nothing.
+
+        Raises
+        ------
+        ConnectionLost
+            The peer has gone in the meantime.
+        """
+        if not self._buffer:
+            try:
+                self._fill(0.0, "nothing")
+            except ReplyTimeout:
+                return b""
+        return bytes(self._take(min(_CHUNK, len(self._buffer))))
+
     def _take(self, count: int) -> bytearray:
         taken = self._buffer[:count]
         del self._buffer[:count]

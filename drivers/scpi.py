@@ -23,6 +23,7 @@ from coilbench.base.errors import (
     ReplyTimeout,
     RunAborted,
 )
+from drivers.link import shown
 from drivers.protocols import Abort, never
 
 if TYPE_CHECKING:
@@ -141,12 +142,15 @@ class ScpiSession:
 
     def write(self, *commands: str) -> None:
         """Send commands, each as a message of its own, without asking whether they were understood."""
-        with self._link.lock:
+        with self._link.lock, _Poisoning(self):
+            if not self.is_poisoned and (stray := self._link.unread()):
+                # an answer that came twice would become the answer to this question
+                _log.warning("%s sent '%s' unasked; clearing the link", self.name, shown(stray))
+                self._poisoned = True
             if self.is_poisoned:
                 self.recover()
-            with _Poisoning(self):
-                for command in commands:
-                    self._link.write_line(command)
+            for command in commands:
+                self._link.write_line(command)
 
     def configure(self, *commands: str) -> None:
         """Send commands and then read the error queue once.

@@ -78,7 +78,8 @@ class VisaWire:
         """Write at least one byte into ``buffer``, or raise ``WireTimeout`` or ``WireLost``.
 
         VISA marks the end of a message; where the instrument sent no newline before it, one is added,
-        so that lines and blocks end the same way on every wire.
+        so that lines and blocks end the same way on every wire. Without a timeout nothing is looked for:
+        VISA answers belong to their question, and a look costs at least a millisecond.
         """
         from pyvisa.constants import StatusCode
 
@@ -87,6 +88,8 @@ class VisaWire:
             buffer[:1] = b"\n"
             return 1
         resource = self._opened()
+        if timeout <= 0.0:
+            raise WireTimeout
         deadline = time.monotonic() + timeout
         while True:
             remaining = max(0.0, deadline - time.monotonic())

@@ -238,7 +238,7 @@ class ZnbAnalyzer:
 
     def _prepare(self) -> None:
         session = self._session
-        session.configure("OUTP OFF", "INIT1:CONT OFF", "TRIG1:SOUR IMM")
+        session.configure("OUTP OFF", "INIT1:CONT OFF")
         if not self._model.upper().startswith(_ALWAYS_LITTLE_ENDIAN):
             session.configure("FORM:BORD SWAP")
         session.configure(f"CALC1:PAR:SDEF '{_TRACE}','S11'", f"CALC1:PAR:SEL '{_TRACE}'", "FORM ASC")
