@@ -311,7 +311,7 @@ def _starting_points(f: NDArray[np.float64], s: NDArray[np.complex128], *, delay
     x = 2.0 * (f - middle) / span
     turns = np.array(_TRIAL_TURNS if delay else (0.0,))
     unwound = s * np.exp(1j * np.pi * turns[:, None] * x)
-    weight = np.asarray(np.ones_like(unwound), dtype=np.complex128)
+    weight: NDArray[np.complex128] = np.asarray(np.ones_like(unwound), dtype=np.complex128)
     pole_term = np.zeros(turns.size, dtype=np.complex128)
     misfit = np.zeros(turns.size)
     for _ in range(3):
