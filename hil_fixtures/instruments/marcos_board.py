@@ -58,7 +58,10 @@ FULL_SCALE: Final = 0.25
 #: Stages of the CIC decimators and the power of two its gain is normalised to: marmachine.py, marcompile.py.
 _CIC_STAGES, _CIC_NORMAL_RATE = 6, 4096
 
-#: Wall seconds between two looks at whether the client of a waiting program is still there.
+#: Hz; an oscillator at rest mixes with a constant, where the world's circuit has no answer.
+_LOWEST_FREQUENCY: Final = 1e3
+
+#: Wall seconds between two looks at whether a waiting program's triggers are overdue.
 _GLANCE: Final = 0.05
 
 #: Clocks of the scanner that a board may have waited for its first trigger: sets the phase of an
@@ -184,8 +187,6 @@ class MarcosBoard:
     def open_link(self, wire: Wire, /) -> MarcosLink:
         """Return the server's end of a new connection; it is served when those before it have gone."""
         link = MarcosLink(self, wire)
-        if self._is_shut:
-            wire.abort()
         self._links.append(link)
         if self._links[0] is link:
             link.serve()
@@ -233,7 +234,7 @@ class MarcosBoard:
         return SampleRequest(
             shot=shot,
             channel=2 * self._number + window.receiver,
-            frequency=window.oscillator * CLOCK / 2.0**31,
+            frequency=max(window.oscillator * CLOCK / 2.0**31, _LOWEST_FREQUENCY),
             start=window.start / CLOCK,
             interval=window.rate / CLOCK,
             count=window.count,
@@ -254,20 +255,21 @@ class MarcosBoard:
             requests = self._await(armed, link)
         if requests is not None:
             armed.deliver(self.line.sample([requests])[0])
-        if armed.run is None:
+        if armed.run is None or link.is_gone.is_set():
             return 0
         return self._result(armed.run, armed.samples, answer)
 
     def _await(self, armed: _Armed, link: MarcosLink) -> Sequence[SampleRequest] | None:
         """Wait for the triggers; return what is still to be sampled when they did not come."""
+        link.armed = armed
         self.line.arm(armed)
+        if link.is_gone.is_set():
+            link.let_go()
         while not armed.done.wait(_GLANCE):
-            if link.is_gone.is_set():
-                self.line.disarm(armed)
-                return None
             quiet = time.monotonic() - armed.heard
             if not armed.forever and quiet > self._settings.trigger_wait and self.line.disarm(armed):
                 return armed.attempt(no_more=True)
+        link.armed = None
         return None
 
     def _result(self, run: Run, samples: Sequence[NDArray[np.complex128]], answer: Answer) -> object:
@@ -303,6 +305,7 @@ class MarcosLink:
 
     def __init__(self, board: MarcosBoard, wire: Wire) -> None:
         self.is_gone: Final = threading.Event()
+        self.armed: _Armed | None = None
         self._board = board
         self._wire = wire
         self._unpacker = msgpack.Unpacker(max_buffer_size=LARGEST_PACKET, strict_map_key=False)
@@ -312,6 +315,9 @@ class MarcosLink:
 
     def serve(self) -> None:
         """Begin to answer: every connection before this one has gone."""
+        if self._board.is_shut:
+            self._wire.abort()
+            return
         self._is_served = True
         self._board.line.connect()
         self._continue()
@@ -331,9 +337,16 @@ class MarcosLink:
     def closed(self) -> None:
         """Give the server to the next connection."""
         self.is_gone.set()
+        self.let_go()
         if self._is_served:
             self._board.line.disconnect()
         self._board.release(self)
+
+    def let_go(self) -> None:
+        """End the wait of a program whose client has gone."""
+        if (armed := self.armed) is not None:
+            self._board.line.disarm(armed)
+            armed.done.set()
 
     def _continue(self) -> None:
         if self._is_served and self._packets and not self._is_busy:

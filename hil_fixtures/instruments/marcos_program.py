@@ -1,9 +1,9 @@
 """What a MaRCoS board does when it runs a program: words in, receive windows out.
 
 True here: instruction set, output buffers with their delays, local oscillators, CIC rates and reset as
-in the marga core; each instruction takes one clock, WAIT three more than it says. Not here: transmit,
-gradients, the pipeline's constant latency, and the clock edge on which a trigger is seen: scanner and
-boards share their reference, a trigger acts at its own time.
+in the marga core; each instruction takes one clock, WAIT three more than it says, and what follows a
+trigger comes out ten clocks after it. Not here: transmit, gradients, the second edge of a trigger pulse,
+and the sampling of the trigger by the clock: scanner and boards share their reference.
 
 Source: marga hdl/mardecode.sv, marbuffer.sv, marga.sv, rx_chain_model.sv; marcos_client marmachine.py.
 """
@@ -35,6 +35,10 @@ _FINISH, _WAIT, _TRIGGER, _TRIGGER_FOREVER = 1, 2, 3, 4
 
 #: Clocks that WAIT takes beyond its count: two states of mardecode.sv and the instruction itself.
 _WAIT_EXTRA: Final = 3
+
+#: Clocks from a trigger to what the next instruction puts out: four to synchronise and compare, two states
+#: and the instruction in mardecode.sv, three in marbuffer.sv.
+_TRIGGER_LATENCY: Final = 10
 
 #: CIC rate after reset: rx_chain_model.sv.
 _RESET_RATE: Final = 600
@@ -267,7 +271,7 @@ class _Execution:
             self._next_shot += 1
             # Half a clock forgives rounding of absolute times.
             if time >= self._now - 0.5:
-                self._now = time
+                self._now = time + _TRIGGER_LATENCY
                 self._triggered.append((time, shot))
                 return True
         else:

@@ -98,13 +98,22 @@ class TuneController:
         Wall seconds per second of motion; 0 makes moves instantaneous.
     faults
         What is broken.
+    now
+        Wall seconds, for motion and watchdog.
     """
 
-    def __init__(self, world: World, time_scale: float = 0.0, faults: TunerFaults | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        time_scale: float = 0.0,
+        faults: TunerFaults | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.faults: Final = faults if faults is not None else TunerFaults()
         self.link_faults: Final = LinkFaults()
         self._world = world
         self._time_scale = time_scale
+        self._now = now
         self._lock = threading.Condition(threading.RLock())
         self._axes = {name: _Axis(world.axis_position(name)) for name in world.axis_names}
         self._channels = world.settings.channels
@@ -139,8 +148,8 @@ class TuneController:
             "SAFE": self._safe,
         }
 
-    def open_link(self, _wire: Wire, /) -> TunerLink:
-        """Return the controller's end of a new link."""
+    def open_link(self, _wire: Wire | None = None, /) -> TunerLink:
+        """Return the controller's end of a new link; it answers at once and needs no wire."""
         return TunerLink(self)
 
     def start(self) -> Self:
@@ -175,7 +184,7 @@ class TuneController:
         if command is None:
             raise Refusal(10, f"unknown command {request.command}")
         with self._lock:
-            self._settle(time.monotonic())
+            self._settle(self._now())
             result = command(request.arguments, link)
             self._lock.notify_all()
             return result
@@ -183,7 +192,7 @@ class TuneController:
     def alive(self, link: object, /) -> None:
         """Note that ``link`` has sent a valid request."""
         with self._lock:
-            now = time.monotonic()
+            now = self._now()
             self._settle(now)
             if link is self._owner:
                 self._heard = now
@@ -191,7 +200,7 @@ class TuneController:
     def _run(self) -> None:
         with self._lock:
             while self._running:
-                now = time.monotonic()
+                now = self._now()
                 self._settle(now)
                 ends = [axis.began + axis.duration for axis in self._axes.values() if axis.state == "moving"]
                 if self._armed():
@@ -200,13 +209,13 @@ class TuneController:
 
     def _settle(self, now: float) -> None:
         """Finish the moves whose time is over, and trip the watchdog when its time is."""
-        trip = self._heard + self._silence
+        trip = self._heard + self._silence if self._armed() else math.inf
         for name, axis in self._axes.items():
-            if axis.state == "moving" and axis.began + axis.duration <= now:
+            if axis.state == "moving" and axis.began + axis.duration <= min(now, trip):
                 self._arrive(name, axis, axis.halt, axis.outcome)
-        if self._armed() and now >= trip:
+        if now >= trip and self._armed():
             self._tripped = True
-            self._halt_all(now)
+            self._halt_all(trip)
             self._bias_off()
 
     def _armed(self) -> bool:
@@ -248,7 +257,7 @@ class TuneController:
             axis.halt, axis.outcome = axis.count, "stalled"
         elif switch is not None and min(axis.count, target) <= switch < max(axis.count, target):
             axis.halt, axis.outcome = switch, "limit"
-        axis.began, axis.homing, axis.state = time.monotonic(), homing, "moving"
+        axis.began, axis.homing, axis.state = self._now(), homing, "moving"
         axis.duration = abs(target - axis.count) / SPEED * self._time_scale
         return axis.duration
 
@@ -266,7 +275,7 @@ class TuneController:
         return " ".join(f"{name}={lowest}:{highest}" for name, (lowest, highest) in limits)
 
     def _positions(self, arguments: tuple[str, ...], _link: object) -> str:
-        now = time.monotonic()
+        now = self._now()
         return " ".join(f"{name}={self._axes[name].present(now)}" for name in self._named(arguments))
 
     def _move(self, arguments: tuple[str, ...], link: object) -> str:
@@ -297,9 +306,9 @@ class TuneController:
         return self._start({name: self._world.axis_limits(name)[0] for name in names}, link, homing=True)
 
     def _start(self, targets: Mapping[str, int], link: object, *, homing: bool = False) -> str:
-        self._owner, self._heard = link, time.monotonic()
+        self._owner, self._heard = link, self._now()
         longest = max(self._begin(name, target, homing) for name, target in targets.items())
-        self._settle(time.monotonic())
+        self._settle(self._now())
         return str(math.ceil(longest * 1e3))
 
     def _check_rest(self, name: str) -> None:
@@ -312,11 +321,11 @@ class TuneController:
 
     def _stop(self, arguments: tuple[str, ...], _link: object) -> str:
         del arguments  # never refused
-        self._halt_all(time.monotonic())
+        self._halt_all(self._now())
         return ""
 
     def _status(self, arguments: tuple[str, ...], _link: object) -> str:
-        now = time.monotonic()
+        now = self._now()
         axes = self._axes
         listed = self._named(arguments) if arguments else [n for n in axes if axes[n].state != "done"]
         states = [axis.state for axis in axes.values()]
@@ -346,7 +355,7 @@ class TuneController:
             raise Refusal(31, f"{milliamperes:.1f} mA is outside 0.0 to {BIAS_LIMIT * 1e3:.1f} mA")
         if milliamperes > 0.0:
             self._check_watchdog()
-            self._owner, self._heard = link, time.monotonic()
+            self._owner, self._heard = link, self._now()
         self._drive(channel, milliamperes / 1e3)
         return self._read_bias(channel)
 
@@ -378,7 +387,7 @@ class TuneController:
 
     def _safe(self, arguments: tuple[str, ...], _link: object) -> str:
         del arguments  # never refused
-        self._halt_all(time.monotonic())
+        self._halt_all(self._now())
         self._bias_off()
         return ""
 
