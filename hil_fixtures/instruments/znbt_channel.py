@@ -229,6 +229,13 @@ class Channel:
         if self.active_trace == name:
             self.active_trace = next(iter(self.traces), None)
 
+    def delete_all_traces(self) -> None:
+        """Delete all traces and with them the S-parameter group."""
+        self.group = ()
+        self.traces.clear()
+        self.formats.clear()
+        self.active_trace = None
+
     def group_names(self) -> list[str]:
         """Return the names of the S-parameter group's traces, row by row of the matrix."""
         return [f"{self.name}_SG_{s_parameter_name(pair)}" for pair in self.group_parameters()]
@@ -259,7 +266,7 @@ class Channel:
         """Return one S-parameter of the last sweep; complex not-a-numbers where it was not measured."""
         out, source = parameter
         if self.result is None or parameter not in self.result.measured:
-            return np.full(self.axis().size, np.nan, dtype=np.complex128)
+            return np.full(self.axis().size, complex(np.nan, np.nan))
         return self.result.scattering[:, out - 1, source - 1]
 
     def restart_average(self) -> None:

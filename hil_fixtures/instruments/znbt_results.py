@@ -103,14 +103,11 @@ def _add_trace_deletion(tree: CommandTree, analyzer: RsZnbt) -> None:
         analyzer.channel(call.suffixes[0]).delete_trace(call.argument().string())
 
     def delete_channel_traces(call: Call) -> None:
-        channel = analyzer.channel(call.suffixes[0])
-        for name in tuple(channel.traces):
-            channel.delete_trace(name)
+        analyzer.channel(call.suffixes[0]).delete_all_traces()
 
     def delete_all_traces(_call: Call) -> None:
         for channel in analyzer.channels.values():
-            for name in tuple(channel.traces):
-                channel.delete_trace(name)
+            channel.delete_all_traces()
 
     tree.add("CALCulate<Ch>:PARameter:DELete", command=delete)
     tree.add("CALCulate<Ch>:PARameter:DELete:CALL", command=delete_channel_traces, arguments=0)
