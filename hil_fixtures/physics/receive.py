@@ -17,7 +17,7 @@ from hil_fixtures.physics import cic, kspace, noise
 from hil_fixtures.physics.network import Z0
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from coilbench.base.nuclei import Nucleus
     from hil_fixtures.physics.arrays import Complex, Real
@@ -100,7 +100,7 @@ class Listener:
         self._spokes: OrderedDict[tuple[object, ...], kspace.Spokes] = OrderedDict()
 
     def sample(
-        self, shots: Sequence[Shot], window: Window, state: int, chain: Callable[[], Chain], *, loaded: bool
+        self, shots: Sequence[Shot], window: Window, state: int, chain: Chain, *, loaded: bool
     ) -> list[Complex]:
         """Return each shot's samples of all channels, shape (channel, count), V.
 
@@ -108,19 +108,14 @@ class Listener:
         ----------
         state
             Changes whenever anything changes that ``chain`` or ``loaded`` depend on.
-        chain
-            Asked only if a shot is new.
         loaded
             Whether the phantom is in the array.
         """
-        keys = [
-            (state, window, shot.index, shot.time, shot.direction.tobytes(), shot.waveform())
-            for shot in shots
-        ]
+        keys = [(state, window, *shot.identity()) for shot in shots]
         new = [place for place, key in enumerate(keys) if key not in self._kept]
         fresh: dict[int, Complex] = {}
         if new:
-            values = self._sample_new([shots[place] for place in new], window, chain(), loaded=loaded)
+            values = self._sample_new([shots[place] for place in new], window, chain, loaded=loaded)
             fresh = dict(zip(new, values, strict=True))
         result = []
         for place, key in enumerate(keys):

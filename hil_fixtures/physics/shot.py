@@ -80,3 +80,13 @@ class Shot:
             self.k_times.tobytes(),
             self.k_radius.tobytes(),
         )
+
+    def identity(self) -> tuple[object, ...]:
+        """Return what tells this shot from every other."""
+        return (
+            self.index,
+            self.time,
+            self.transmit_frequency,
+            np.asarray(self.direction).tobytes(),
+            self.waveform(),
+        )

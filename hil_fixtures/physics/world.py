@@ -187,10 +187,8 @@ class World:
         window = Window(lo_frequency, start, interval, count)
         with self._listening:
             with self._lock:
-                state, loaded = self._state, self._load is not None
-            samples = self._listener.sample(
-                shots, window, state, lambda: self.receive_chain(lo_frequency), loaded=loaded
-            )
+                state, loaded, chain = self._state, self._load is not None, self.receive_chain(lo_frequency)
+            samples = self._listener.sample(shots, window, state, chain, loaded=loaded)
         result = np.empty((len(shots), len(chosen), count), dtype=np.complex128)
         for row, values in enumerate(samples):
             result[row] = values[chosen]
