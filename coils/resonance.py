@@ -311,17 +311,16 @@ def _starting_points(f: NDArray[np.float64], s: NDArray[np.complex128], *, delay
     x = 2.0 * (f - middle) / span
     turns = np.array(_TRIAL_TURNS if delay else (0.0,))
     unwound = s * np.exp(1j * np.pi * turns[:, None] * x)
-    weight: NDArray[np.complex128] = np.asarray(np.ones_like(unwound), dtype=np.complex128)
     pole_term = np.zeros(turns.size, dtype=np.complex128)
     misfit = np.zeros(turns.size)
     for _ in range(3):
+        weight = 1.0 / (1.0 + pole_term[:, None] * x)
         columns = np.stack(np.broadcast_arrays(weight, weight * x, -weight * x * unwound), axis=-1)
         adjoint = columns.conj().swapaxes(1, 2)
         right = (weight * unwound)[..., None]
         solution = np.linalg.solve(adjoint @ columns + 1e-12 * np.eye(3), adjoint @ right)
-        pole_term = solution[:, 2, 0]
+        pole_term = np.asarray(solution[:, 2, 0], dtype=np.complex128)
         misfit = np.sum(np.abs(right - columns @ solution)[..., 0] ** 2, axis=1)
-        weight = np.asarray(1.0 / (1.0 + pole_term[:, None] * x), dtype=np.complex128)
     # 1 + d x = 0 at x = -1/d; 1 + 2iQ(f - f_L)/f_L = 0 puts the pole at f_L (1 + i/2Q)
     poles = middle - 0.5 * span / np.where(np.abs(pole_term) > 1e-9, pole_term, 1e-9)
     order = np.argsort(misfit)

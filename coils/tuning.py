@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 #: Part of a port's frequency on either side from which sweeps are used to learn.
 LEARNING_SPAN: Final = 0.025
 _LEARNING_POINTS: Final = 11
-#: A probe that changes a port's reflection by less than this (rms) has not moved its trimmer.
+#: A probe that changes a port's reflection by less than this (rms) has moved nothing.
 _NO_ANSWER: Final = 8e-4
+#: Part of its fellows' capacitance per step below which a trimmer counts as not moving.
+_DEAD_SLOPE: Final = 0.1
 #: Relative improvement of the sum of squared reflections that counts as progress.
 _PROGRESS: Final = 0.95
 
@@ -374,8 +376,9 @@ def _learned(state: TuningState, transition: Transition) -> TuningState:
         if first is None:
             raise ValueError("the state holds no match probe")
         trimmers = learn(first_guess(first, transition), first).moved(first.steps)
-        state = replace(state, silent=_silent_ports(state, first, transition))
-        return replace(state, trimmers=learn(trimmers, transition).moved(transition.steps), match_probe=None)
+        trimmers = learn(trimmers, transition).moved(transition.steps)
+        silent = _silent_ports(first, transition)
+        return replace(state, trimmers=trimmers, match_probe=None, silent=silent)
     error = prediction_error(trimmers, transition)
     own = np.arange(transition.before.shape[-1])
     change = float(np.sqrt(np.mean(np.abs((transition.after - transition.before)[:, own, own]) ** 2)))
@@ -395,9 +398,7 @@ def _next_move(state: TuningState) -> tuple[TuningState, Action]:
         state = replace(state, reach=max(0.5 * state.reach, 2.0 * state.goal.play))
     own, bands = _own_frequencies(state)
     lowest, highest = state.lowest - origin.positions, state.highest - origin.positions
-    for place, port in enumerate(state.ports):
-        if port.port in state.silent:
-            lowest[place], highest[place] = 0.0, 0.0
+    lowest[list(state.silent)], highest[list(state.silent)] = 0.0, 0.0
     steps = solve_steps(trimmers, own, origin.sweep.at(own), bands, lowest, highest)
     longest = np.max(np.abs(steps), axis=1, keepdims=True)
     steps = steps * np.minimum(1.0, state.reach / np.maximum(longest, 1.0))
@@ -423,18 +424,20 @@ def _unreached(state: TuningState) -> tuple[Unreached, ...]:
     high = [place for place, level in enumerate(state.best_reflections_db) if level >= state.goal.limit_db]
     if not high:
         return ()
-    missing = _missing_travel(state)
+    missing, dead_axes = _missing_travel(state), _dead_axes(state)
     found: list[Unreached] = []
     for place in high:
         port = state.ports[place]
+        axes = (port.tune, port.match)
+        dead = [axes[column] for column in np.flatnonzero(dead_axes[place])]
         reasons = [
             f"{name} would have to go {abs(beyond):.0f} steps beyond the "
             f"{'upper' if beyond > 0 else 'lower'} end of its travel"
-            for name, beyond in zip((port.tune, port.match), missing[place], strict=True)
+            for name, beyond in zip(axes, missing[place], strict=True)
             if abs(beyond) >= 1.0
         ]
-        if port.port in state.silent:
-            reasons = [f"does not answer to {port.tune} and {port.match}: check cable, axis names and bias"]
+        if dead:
+            reasons = [f"does not answer to {' and '.join(dead)}: check motor, cable, axis names and bias"]
         elif not reasons:
             reasons = [f"no progress in {state.sweeps} sweeps"]
         found.append(Unreached(port.port, state.best_reflections_db[place], "; ".join(reasons)))
@@ -460,16 +463,31 @@ def _missing_travel(state: TuningState) -> NDArray[np.float64]:
     return np.asarray(wanted - np.clip(wanted, state.lowest, state.highest), dtype=np.float64)
 
 
-def _silent_ports(state: TuningState, match: Transition, tune: Transition) -> tuple[int, ...]:
-    """Return the ports whose reflection no probe changed."""
-    own = np.arange(len(state.ports))
+def _silent_ports(match: Transition, tune: Transition) -> tuple[int, ...]:
+    """Return the places of the ports whose reflection no probe changed."""
+    own = np.arange(match.before.shape[-1])
 
     def change(transition: Transition) -> NDArray[np.float64]:
         difference = (transition.after - transition.before)[:, own, own]
         return np.asarray(np.sqrt(np.mean(np.abs(difference) ** 2, axis=0)), dtype=np.float64)
 
-    largest = np.maximum(change(match), change(tune))
-    return tuple(state.ports[place].port for place in np.flatnonzero(largest < _NO_ANSWER))
+    quiet = np.maximum(change(match), change(tune)) < _NO_ANSWER
+    return tuple(int(place) for place in np.flatnonzero(quiet))
+
+
+def _dead_axes(state: TuningState) -> NDArray[np.bool_]:
+    """Return which axes seem not to move, shape (port, 2): tune and match.
+
+    Those of silent ports, and those whose learned slope is a small part of their fellows'.
+    """
+    dead = np.zeros(state.lowest.shape, dtype=np.bool_)
+    if state.trimmers is not None:
+        _, bands = _own_frequencies(state)
+        for column, slope in enumerate((state.trimmers.tune_slope, state.trimmers.match_slope)):
+            usual = np.array([np.median(slope[bands == band]) for band in bands])
+            dead[:, column] = slope < _DEAD_SLOPE * usual
+    dead[list(state.silent)] = True
+    return dead
 
 
 def _probe(state: TuningState, column: int) -> Move:

@@ -55,7 +55,8 @@ def dual_array() -> tuple[np.ndarray, np.ndarray]:
 def test_every_port_pair_and_isolation_is_judged_once() -> None:
     """Three channels at two nuclei: 6 reflections, 6 couplings, 6 isolations; the worst one is named."""
     low, high = dual_array()
-    rows = judge_array([((1, 2, 3), low), ((4, 5, 6), high)], uncertainty=1e-4)
+    limits = Limits(isolation_db=-20.0)
+    rows = judge_array([((1, 2, 3), low), ((4, 5, 6), high)], limits, uncertainty=1e-4)
     count = {q: sum(row.quantity == q for row in rows) for q in ("reflection", "coupling", "isolation")}
     assert count == {"reflection": 6, "coupling": 6, "isolation": 6}
     failed = {(row.quantity, row.ports) for row in rows if row.verdict is Verdict.FAIL}
@@ -76,7 +77,7 @@ def test_what_was_not_measured_is_never_hidden_by_what_was() -> None:
     low, high = dual_array()
     high[3, 1] = 0.02
     low[2, 3] = math.nan
-    limits = Limits(reflection_db=None, coupling_db=None)
+    limits = Limits(reflection_db=None, coupling_db=None, isolation_db=-20.0)
     rows = judge_array([((1, 2, 3), low), ((4, 5, 6), high)], limits, uncertainty=1e-4)
     missing = [row.ports for row in rows if row.verdict is Verdict.INCONCLUSIVE]
     assert missing == [(3, 4)]
