@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recon.psf import ball_image
+from recon.psf import BallImage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from recon.grid import Grid
     from recon.phantom import Phantom
     from recon.psf import RadialReadout
+    from recon.relaxation import Relaxation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,20 +62,15 @@ def spill_matrix(
     """
     used = cores.any(axis=0)
     weights = cores[:, used]
+    balls = _Balls(readout, t2_star_scale)
     bath = phantom.background.relaxation
     vials, holes = [], []
     for vial in phantom.vials:
         distance = grid.distances(vial.centre)[used]
-        own = ball_image(
-            readout, vial.radius, vial.material.relaxation, distance, t2_star_scale=t2_star_scale
-        )
-        hole = ball_image(readout, vial.radius, bath, distance, t2_star_scale=t2_star_scale)
-        vials.append(weights @ own)
-        holes.append(weights @ hole)
-    whole = ball_image(
-        readout, phantom.radius, bath, grid.distances(phantom.centre)[used], t2_star_scale=t2_star_scale
-    )
-    return Spill(np.stack(vials, axis=1), weights @ whole - np.sum(holes, axis=0))
+        vials.append(weights @ balls.image(vial.radius, vial.material.relaxation)(distance))
+        holes.append(weights @ balls.image(vial.radius, bath)(distance))
+    whole = weights @ balls.image(phantom.radius, bath)(grid.distances(phantom.centre)[used])
+    return Spill(np.stack(vials, axis=1), whole - np.sum(holes, axis=0))
 
 
 def expected_image(
@@ -100,11 +96,28 @@ def expected_image(
     Shape (z, y, x).
     """
     bath = phantom.background.relaxation
-    values = ball_image(readout, phantom.radius, bath, grid.distances(phantom.centre)[mask])
+    balls = _Balls(readout)
+    values = balls.image(phantom.radius, bath)(grid.distances(phantom.centre)[mask])
     for vial, contrast in zip(phantom.vials, contrasts, strict=True):
         distance = grid.distances(vial.centre)[mask]
-        values = values + contrast * ball_image(readout, vial.radius, vial.material.relaxation, distance)
-        values = values - ball_image(readout, vial.radius, bath, distance)
+        values = values + contrast * balls.image(vial.radius, vial.material.relaxation)(distance)
+        values = values - balls.image(vial.radius, bath)(distance)
     image = np.ones(grid.shape)
     image[mask] = values
     return image
+
+
+class _Balls:
+    """Images of balls in one readout, each computed once."""
+
+    def __init__(self, readout: RadialReadout, t2_star_scale: float = 1.0) -> None:
+        self._readout = readout
+        self._scale = t2_star_scale
+        self._images: dict[tuple[float, Relaxation], BallImage] = {}
+
+    def image(self, radius: float, relaxation: Relaxation) -> BallImage:
+        """Return the image of a ball of ``radius`` (m) and ``relaxation``."""
+        key = (radius, relaxation)
+        if key not in self._images:
+            self._images[key] = BallImage(self._readout, radius, relaxation, t2_star_scale=self._scale)
+        return self._images[key]

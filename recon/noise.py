@@ -111,14 +111,15 @@ class NoiseModel:
         """Return the covariance of samples of the passband taken every ``dwell_time`` seconds.
 
         An image holds the passband's noise density, while a noise sample holds the density averaged over
-        the whole band, filter skirts included: Psi / ratio, scaled by the change of sampling rate.
+        the whole band, filter skirts included: Psi / ratio, scaled by the change of sampling rate. All
+        channels have the same filter, so the ratio's mean is taken: it has the least sampling error.
 
         Notes
         -----
         Kellman, McVeigh, Magn Reson Med 54:1439 (2005).
         """
-        scale = np.sqrt(np.outer(self.bandwidth_ratio, self.bandwidth_ratio))
-        covariance: NDArray[np.complex128] = self.covariance / scale * (self.dwell_time / dwell_time)
+        scale = self.dwell_time / dwell_time / self.mean_bandwidth_ratio
+        covariance: NDArray[np.complex128] = self.covariance * scale
         return covariance
 
     def whitening(self, dwell_time: float) -> NDArray[np.complex128]:

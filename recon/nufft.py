@@ -60,7 +60,7 @@ class NonUniformTransform:
     ) -> None:
         self.grid = grid
         self.channels = channels
-        self._phases = _phases(grid, positions)
+        self._phases = sample_phases(grid, positions)
         self._backend = backend
         self._tolerance = tolerance
         self._plans: dict[int, Any] = {}
@@ -143,8 +143,21 @@ class NonUniformTransform:
         return np.asarray(samples * self.grid.voxel_volume, dtype=np.complex64)
 
 
-def _phases(grid: Grid, positions: NDArray[np.floating[Any]]) -> list[NDArray[np.float32]]:
-    """Return 2 pi k spacing along z, y and x, each contiguous float32 of shape (point,)."""
+def sample_phases(grid: Grid, positions: NDArray[np.floating[Any]]) -> list[NDArray[np.float32]]:
+    """Return 2 pi k spacing along z, y and x, each contiguous float32 of shape (point,).
+
+    Parameters
+    ----------
+    grid
+        The image grid.
+    positions
+        k in 1/m as (kx, ky, kz), shape (..., 3).
+
+    Raises
+    ------
+    ValueError
+        A position lies beyond the grid's Nyquist frequency.
+    """
     if positions.shape[-1] != 3:
         raise ValueError(f"k-space positions are (..., 3); got shape {positions.shape}")
     flat = positions.reshape(-1, 3)

@@ -158,8 +158,8 @@ def fit_harmonics(
     design = raw / norms
     if shape is not None:
         design = design * shape[mask][:, None]
-    orthogonal, triangle = np.linalg.qr(design)
-    projector = np.asarray(scipy.linalg.solve_triangular(triangle, orthogonal.T), dtype=np.float64)
+    # The columns are scaled to the bath, so the normal equations keep more than nine digits.
+    projector = np.asarray(scipy.linalg.solve(design.T @ design, design.T, assume_a="pos"), dtype=np.float64)
     values = images[:, mask].T.astype(np.complex128)
     coefficients = projector @ values
     rest = values - design @ coefficients

@@ -207,18 +207,19 @@ def _core_noise(images: ChannelImages, reading: _Reading, cores: NDArray[np.floa
 
     To first order d v = s^H (d a - v d s) / s^H s, and d s is the fit's projection of d a in the bath.
     """
-    support = reading.fit.mask | cores.any(axis=0)
-    noise = ImageNoise(images, support)
-    used = cores.any(axis=0)
+    used: NDArray[np.bool_] = np.any(cores > 0, axis=0)
+    fitted = reading.fit.mask
+    noise = ImageNoise(images, fitted | used)
+    inside, bath = used[noise.box], fitted[noise.box]
     inverse = np.conj(reading.sensitivities[:, used]) / reading.power[used]
     basis = reading.fit.basis(images.grid.positions()[used])
-    functionals = np.zeros((cores.shape[0], *images.images.shape), dtype=np.complex64)
-    for index, core in enumerate(cores):
+    functionals = np.zeros((cores.shape[0], images.channels, *inside.shape), dtype=np.complex64)
+    for functional, core in zip(functionals, cores, strict=True):
         direct = core[used] * inverse
-        functionals[index][:, used] = direct
+        functional[:, inside] = direct
         through_fit = (direct * reading.combined[used]) @ basis
-        functionals[index][:, reading.fit.mask] -= through_fit @ reading.fit.projector
-    return noise.covariance(functionals[:, :, *noise.box])
+        functional[:, bath] -= through_fit @ reading.fit.projector
+    return noise.covariance(functionals)
 
 
 def _unevenness(
