@@ -31,6 +31,9 @@ NEIGHBOUR_RESIDUAL: Final = 0.002
 #: Standard deviation of the coupling left between all other pairs after compensation.
 COMPENSATED_RESIDUAL: Final = 0.00125
 
+#: Residuals beyond this many standard deviations are reworked before the array leaves the bench.
+REWORKED_BEYOND: Final = 1.4
+
 
 @dataclass(frozen=True, slots=True)
 class SolderedArray:
@@ -81,6 +84,7 @@ def _residual_inductance(array: LoopArray, random: np.random.Generator) -> Real:
     count = array.count
     own = inductance_by_distance(array)[0] * (1.0 + random.uniform(-LOOP_TOLERANCE, LOOP_TOLERANCE, count))
     deviation = np.where(places_apart(count) == 1, NEIGHBOUR_RESIDUAL, COMPENSATED_RESIDUAL)
-    drawn = np.triu(random.standard_normal((count, count)) * deviation, 1)
+    left = np.clip(random.standard_normal((count, count)), -REWORKED_BEYOND, REWORKED_BEYOND)
+    drawn = np.triu(left * deviation, 1)
     coupling = drawn + drawn.T + np.eye(count)
     return np.asarray(coupling * np.sqrt(np.outer(own, own)))
