@@ -16,17 +16,8 @@ import numpy as np
 from coilbench.base.errors import RunAborted
 from coilbench.base.events import Event, EventSink, ignore
 from coils.quality import decibels
-from coils.tuning import (
-    ArraySweep,
-    Move,
-    Phase,
-    Stop,
-    TunablePort,
-    TuningGoal,
-    TuningState,
-    advance,
-    begin,
-)
+from coils.tuning import advance, begin
+from coils.tuning_state import ArraySweep, Move, Phase, Stop, TunablePort, TuningGoal, TuningState
 from drivers.protocols import Abort, Segment, SweepPlan, never
 
 if TYPE_CHECKING:
