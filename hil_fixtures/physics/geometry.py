@@ -43,7 +43,7 @@ class LoopArray:
     width
         Along the circumference, m.
     strip_width
-        Of the copper, m; acts as a round wire of a quarter of it (Grover's geometric mean distance).
+        Of the copper, m; a thin strip acts as a round wire whose radius is a quarter of its width.
     """
 
     count: int

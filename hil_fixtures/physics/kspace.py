@@ -81,7 +81,13 @@ class Ball:
 
 @lru_cache(maxsize=8)
 def balls(array: LoopArray, phantom: Phantom) -> tuple[Ball, ...]:
-    """Return the background and then every vial with the loops' fields in them."""
+    """Return the background and then every vial with the loops' fields in them.
+
+    Raises
+    ------
+    ValueError
+        The background is not centred in the array.
+    """
     body = phantom.background
     centre = np.array(body.position_m)
 
