@@ -60,8 +60,8 @@ def solder(
     """Build one array for two frequencies in Hz, designed for ``load``.
 
     At sodium frequencies the loops' high Q lets even k = 0.01 between next neighbours split resonances;
-    real arrays cancel it by counter-wound inductors or transformers (an 8-channel 23Na array, PMC5779625). Here
-    each pair's mutual inductance is cancelled up to a small random rest.
+    real arrays cancel it by counter-wound inductors or transformers (an 8-channel 23Na array, PMC5779625).
+    Here each pair's mutual inductance is cancelled up to a small random rest.
     """
     array = overlapped_array(channels)
     design = design_channel(array, load, frequencies)
