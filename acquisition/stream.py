@@ -154,7 +154,7 @@ class StreamWriter:
         try:
             self._synchronise()
         except OSError as error:
-            self._failure = error
+            self._failure = self._failure or error
         finally:
             os.close(self._data)
             os.close(self._index)
@@ -188,7 +188,7 @@ class StreamWriter:
             if self._unsynced >= self._sync_bytes:
                 self._synchronise()
         except OSError as error:
-            self._failure = error
+            self._failure = self._failure or error
             self._cut_back()
             self._check()
         self._offset += len(message)
@@ -224,7 +224,7 @@ class StreamWriter:
             try:
                 self._synchronise()
             except OSError as error:
-                self._failure = error
+                self._failure = self._failure or error
                 return
 
 

@@ -136,7 +136,7 @@ def test_index_describes_every_message(recorded):
 @_many
 @given(data=st.data())
 def test_damage_is_found(recorded, tmp_path, data):
-    """One flipped bit anywhere: the acquisitions before it, then an error that says so; never a wrong number."""
+    """One flipped bit anywhere: the acquisitions before it, then an error; never a wrong number."""
     path, sent = recorded
     content = bytearray(path.read_bytes())
     position = data.draw(st.integers(0, len(content) - 1))
@@ -187,9 +187,13 @@ def test_header_that_is_no_header(tmp_path):
 def test_failure_of_the_scan_leaves_an_unfinished_stream(tmp_path):
     """An error inside the block: what was acknowledged is there, the closing message is not."""
     path = tmp_path / "raw.mrd"
-    with pytest.raises(RuntimeError, match="coil on fire"), StreamWriter(path, _header()) as writer:
-        writer.append(_acquisition(0))
+
+    def scan():
+        yield _acquisition(0)
         raise RuntimeError("coil on fire")
+
+    with pytest.raises(RuntimeError, match="coil on fire"), StreamWriter(path, _header()) as writer:
+        list(writer.record(scan()))
     assert _taken(path) == ([_acquisition(0)], "truncated")
     with pytest.raises(ValueError, match="is closed"):
         writer.append(_acquisition(1))
@@ -280,8 +284,8 @@ def test_disk_that_refuses_keeps_what_was_acknowledged(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")  # noqa: PTH110
-def test_full_disk_says_so(tmp_path, monkeypatch):
-    """ENOSPC from the kernel becomes a StorageError that says what is safe; later writes fail the same way."""
+def test_full_disk_says_so(tmp_path):
+    """ENOSPC from the kernel becomes a StorageError that says what is safe; later writes fail alike."""
     path = tmp_path / "raw.mrd"
     writer = StreamWriter(path, _header())
     writer.append(_acquisition(0))
@@ -310,7 +314,7 @@ def test_data_reach_the_medium_in_time(tmp_path, monkeypatch):
             time.sleep(0.002)
         assert synced
     synced.clear()
-    with StreamWriter(tmp_path / "b.mrd", _header(), sync_interval=1e3, sync_bytes=3000) as writer:
+    with StreamWriter(tmp_path / "b.mrd", _header(), sync_interval=1e3, sync_bytes=1000) as writer:
         for number in range(4):
             writer.append(_acquisition(number))
         assert synced
