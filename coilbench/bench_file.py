@@ -208,6 +208,7 @@ class Limits(Table):
 
     s11_db: Annotated[Decibel, Field(lt=0.0)] = -20.0
     coupling_db: Annotated[Decibel, Field(lt=0.0)] = -10.0
+    isolation_db: Annotated[Decibel, Field(lt=0.0)] = -20.0
     noise_correlation: float = Field(default=0.6, gt=0.0, le=1.0)
     snr_minimum: float = Field(
         default=4.0, gt=0.0, description="Median voxel SNR in the background compartment."

@@ -1,0 +1,146 @@
+"""Commands on files: reconstruct, state SNR, fit Q. Ours and foreign data alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from acquisition.playback import StreamReader
+from coilbench.base.errors import BenchFileError, CoilbenchError, MeasurementError, TruncatedStream
+from coilbench.base.events import Event
+from coils.resonance import fit_touchstone
+from recon.dataset import collect, read_file
+from recon.foreign import reconstruct_dataset, snr_of_dataset
+from recon.nifti import write_nifti
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import ismrmrd
+
+    from coilbench.base.events import EventSink
+    from recon.dataset import Dataset
+
+
+def reconstruct(path: Path, out: Path | None, on_event: EventSink, /) -> dict[str, Any]:
+    """Reconstruct ``path`` into a NIfTI file and return a summary of plain values.
+
+    Parameters
+    ----------
+    path
+        Run folder, MRD stream or HDF5, ``.npz`` or ``.mat``.
+    out
+        Where the image goes; by default beside the current folder, named after the data.
+
+    Raises
+    ------
+    BenchFileError, MeasurementError
+        The file is missing, of no supported kind, or holds nothing to reconstruct.
+    """
+    dataset = _dataset(path, on_event)
+    on_event(Event("step", f"Reconstruct {dataset.channels} channels"))
+    result = reconstruct_dataset(dataset)
+    target = out or _beside(path)
+    unit = "SNR units (real-part sigma)" if result.in_snr_units else "arbitrary units"
+    write_nifti(target, result.image, result.grid, description=unit)
+    return {
+        "name": result.name,
+        "image": str(target),
+        "channels": result.channels,
+        "matrix_z_y_x": list(result.grid.shape),
+        "voxel_mm_z_y_x": [1e3 * size for size in result.grid.spacing],
+        "unit": unit,
+        "maximum": float(result.image.max()),
+        "density_weights": result.density,
+        "notes": "; ".join(result.notes),
+    }
+
+
+def signal_to_noise(path: Path, on_event: EventSink, /) -> dict[str, Any]:
+    """Return noise and SNR of ``path`` as a summary of plain values.
+
+    Raises
+    ------
+    BenchFileError, MeasurementError
+        The file is missing, of no supported kind, or has no noise scan.
+    """
+    dataset = _dataset(path, on_event)
+    on_event(Event("step", f"Noise and SNR of {dataset.channels} channels"))
+    report = snr_of_dataset(dataset)
+    return {
+        "name": report.name,
+        "convention": "real-sd: |signal| over the standard deviation of the noise's real part",
+        "maximum_snr": report.maximum,
+        "median_snr_of_object": report.median,
+        "noise_bandwidth_ratio": report.bandwidth_ratio,
+        "mean_noise_correlation": report.mean_correlation,
+        "largest_noise_correlation": report.largest_correlation,
+        "pseudo_replica_over_analytic": report.replica_ratio,
+        "pseudo_replica_uncertainty": report.replica_ratio_uncertainty,
+        "unwhitened_over_whitened": report.unwhitened_ratio,
+        "noise_samples": report.noise.samples,
+        "notes": "; ".join(report.notes),
+    }
+
+
+def q_factors(paths: Sequence[Path], /) -> tuple[dict[str, Any], bool]:
+    """Fit every file and return a summary with a row for each, and whether all could be fitted."""
+    rows = []
+    for path in paths:
+        row: dict[str, Any] = {"file": path.name}
+        try:
+            fit = fit_touchstone(path)
+        except (CoilbenchError, OSError, ValueError) as error:
+            row |= {
+                "f0_mhz": "",
+                "ql": "",
+                "u_ql": "",
+                "q0": "",
+                "u_q0": "",
+                "residual": "",
+                "remark": str(error),
+            }
+        else:
+            row |= {
+                "f0_mhz": fit.frequency / 1e6,
+                "ql": fit.q_loaded,
+                "u_ql": fit.uncertainty.q_loaded,
+                "q0": fit.q_unloaded,
+                "u_q0": fit.uncertainty.q_unloaded,
+                "residual": fit.residual,
+                "remark": "",
+            }
+        rows.append(row)
+    return {"rows": rows}, not any(row["remark"] for row in rows)
+
+
+def _beside(path: Path) -> Path:
+    name = path.name if path.is_dir() else path.name.split(".")[0]
+    return path.with_name(name + ".nii.gz") if not path.is_dir() else path / "recon.nii.gz"
+
+
+def _dataset(path: Path, on_event: EventSink) -> Dataset:
+    """Read any kind of scan; an unfinished stream gives what is whole, and says so."""
+    if path.is_dir():
+        finished, stream = path / "raw.h5", path / "raw.mrd"
+        path = finished if finished.is_file() else stream
+    if not path.is_file():
+        raise BenchFileError(f"{path}: no such file; a run folder holds raw.mrd or raw.h5")
+    if path.suffix != ".mrd":
+        return read_file(path)
+    with StreamReader(path) as reader:
+        return collect(reader.header_xml, _whole(reader, on_event), name=path.name)
+
+
+def _whole(reader: StreamReader, on_event: EventSink) -> Iterator[ismrmrd.Acquisition]:
+    """Yield the first repetition's whole acquisitions; say where a truncated stream ends."""
+    count = 0
+    try:
+        for acquisition in reader:
+            count += 1
+            if acquisition.idx.repetition == 0:
+                yield acquisition
+    except TruncatedStream as error:
+        on_event(Event("note", f"{error}; {count} acquisitions are whole and are used"))
+    if count == 0:
+        raise MeasurementError("the stream holds no whole acquisition")

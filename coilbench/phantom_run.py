@@ -1,0 +1,201 @@
+"""The whole loop on one bench: tune, characterise, scan, quantify, judge, report."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coilbench.base.events import Event
+from coilbench.base.verdict import Judged, judge
+from coilbench.bench import open_bench, safe_actions
+from coilbench.bench_file import read_bench_file
+from coilbench.guardian import Guardian
+from coilbench.outcome import Outcome
+from coilbench.procedures.characterise import CharacterisePlan, characterise
+from coilbench.procedures.detuning import check_detuning
+from coilbench.procedures.quantify import check_noise, quantify_scan
+from coilbench.procedures.scan import scan_phantom, scan_plan
+from coilbench.procedures.tune import NucleusPorts, TunePlan, tune
+from coilbench.run_report import Measured, report_page, run_record, truths
+from coilbench.session import run_folder, software, stop_signals, write_atomically
+from coils.quality import Limits
+from coils.tuning_state import TuningGoal
+from recon.nifti import write_nifti
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from coilbench.base.events import EventSink
+    from coilbench.bench import Bench
+    from coilbench.bench_file import BenchFile
+    from coilbench.procedures.quantify import Quantified
+    from coilbench.session import RunFolder
+    from coils.quality import PortJudgement
+
+#: Tuning goes on to this far below the limit, as a margin for drift and noise, dB.
+_MARGIN_DB = 6.0
+
+
+def run_bench_file(path: Path, runs: Path, watcher: EventSink, /) -> Outcome:
+    """Run the whole loop on the instruments of a bench file.
+
+    Parameters
+    ----------
+    path
+        Bench file.
+    runs
+        Where the run folder is made.
+    watcher
+        Receives every event.
+
+    Raises
+    ------
+    CoilbenchError
+        The run could not be finished. Outputs are off, and what was acquired is in the run folder.
+    """
+    file = read_bench_file(path)
+    scan_plan(file)  # a scan that cannot be played is known before anything moves
+    with stop_signals(), run_folder(runs, file.name, watcher) as folder:
+        shutil.copyfile(path, folder.path / "bench.toml")
+        with Guardian(safe_actions(file), folder.path / "guardian.jsonl"):
+            folder.emit(Event("step", "Open instruments"))
+            with open_bench(file) as bench:
+                for instrument in bench.instruments:
+                    folder.emit(Event("instrument", f"{instrument.name}: {instrument.identity}"))
+                measured = measure(bench, folder)
+        return conclude(file, measured, folder)
+
+
+def nucleus_ports(file: BenchFile, /) -> tuple[NucleusPorts, ...]:
+    """Return the array's ports by nucleus, in rising order of frequency."""
+    groups = [
+        NucleusPorts(name, file.larmor_frequency(name), file.array.ports[name], file.array.axes[name])
+        for name in file.array.nuclei
+    ]
+    return tuple(sorted(groups, key=lambda group: group.frequency))
+
+
+def measure(bench: Bench, folder: RunFolder, /) -> Measured:
+    """Tune, characterise, scan and quantify with open instruments.
+
+    Parameters
+    ----------
+    bench
+        Open instruments.
+    folder
+        Receives events, Touchstone and raw data.
+    """
+    file, emit = bench.file, folder.emit
+    started = datetime.now(UTC)
+    groups = nucleus_ports(file)
+    scanned_group = next(group for group in groups if group.nucleus == file.scan.nucleus)
+    sweep, array, limits = file.sweep, file.array, file.limits
+
+    emit(Event("step", "Tune and match"))
+    goal = TuningGoal(limit_db=limits.s11_db, aim_db=limits.s11_db - _MARGIN_DB)
+    plan = TunePlan(groups, goal, sweep.span, sweep.points, sweep.if_bandwidth, sweep.sweep_power_dbm)
+    tuned = tune(bench.analyzer, bench.tuner, plan, emit=emit)
+    tuned.before.write_touchstone("before", dir=str(folder.path))
+    tuned.after.write_touchstone("after", dir=str(folder.path))
+
+    emit(Event("step", "Characterise the array"))
+    character = characterise(
+        bench.analyzer,
+        CharacterisePlan(
+            groups,
+            Limits(limits.s11_db, limits.coupling_db, limits.isolation_db),
+            noise_figure_db=array.preamplifier_noise_figure_db,
+            temperature=array.temperature,
+            points=sweep.points,
+            if_bandwidth=sweep.if_bandwidth,
+            power_dbm=sweep.sweep_power_dbm,
+        ),
+        emit=emit,
+    )
+    scanned = scan_phantom(bench, folder.path, on_event=emit)
+    emit(Event("step", "Detune channel 1 by 1 % and compare its SNR with the S-matrix"))
+    detuning = check_detuning(bench, scanned_group, 1, emit=emit)
+    emit(Event("step", "SNR and sodium concentration"))
+    receiving = next(group for group in character.nuclei if group.nucleus == scanned_group.nucleus)
+    return Measured(
+        file=file,
+        started=started,
+        identities={instrument.name: instrument.identity for instrument in bench.instruments},
+        software=software(),
+        tuned=tuned,
+        character=character,
+        scanned=scanned,
+        noise=check_noise(file, scanned, receiving.s),
+        detuning=detuning,
+        quantified=quantify_scan(file, scanned),
+    )
+
+
+def conclude(file: BenchFile, measured: Measured, folder: RunFolder, /) -> Outcome:
+    """Judge, write images, report and record, and return the outcome."""
+    folder.emit(Event("step", "Write images, report and record"))
+    judged = judge_run(file, measured)
+    checks = truths(measured)
+    outcome = Outcome(folder.path, judged, checks)
+    grid = measured.scanned.images[0].grid
+    write_nifti(
+        folder.path / "image.nii.gz", measured.quantified.snr, grid, description="SNR (real-part sigma)"
+    )
+    write_nifti(
+        folder.path / "tsc.nii.gz", measured.quantified.tsc.concentration, grid, description="Na mmol/L"
+    )
+    write_atomically(outcome.report, report_page(measured, judged, checks, folder.path.name))
+    folder.finish(run_record(measured, judged, checks, folder.path.name))
+    return outcome
+
+
+def judge_run(file: BenchFile, measured: Measured, /) -> tuple[Judged, ...]:
+    """Judge what a physicist signs: matching, coupling, noise, SNR, and every check vial."""
+    limits = file.limits
+    worst: dict[str, PortJudgement] = {}
+    for row in measured.character.judgements:
+        best = worst.get(row.quantity)
+        if best is None or row.judged.value > best.judged.value:
+            worst[row.quantity] = row
+    array = [
+        Judged(
+            f"largest {quantity} (port {'-'.join(map(str, row.ports))})",
+            row.judged.value,
+            row.judged.unit,
+            row.judged.uncertainty,
+            row.judged.limit,
+            row.judged.verdict,
+        )
+        for quantity, row in worst.items()
+    ]
+    noise, quantified = measured.scanned.noise, measured.quantified
+    return (
+        *array,
+        judge(
+            "largest noise correlation",
+            noise.largest_correlation,
+            "",
+            uncertainty=2.0 / np.sqrt(noise.effective_samples),
+            at_most=limits.noise_correlation,
+        ),
+        judge("SNR of the background, median", quantified.median_snr, "", at_least=limits.snr_minimum),
+        *_check_vials(file, quantified),
+    )
+
+
+def _check_vials(file: BenchFile, quantified: Quantified) -> list[Judged]:
+    truth = {vial.name: vial.concentration_mmol_l for vial in file.phantom.vials if vial.role == "check"}
+    return [
+        judge(
+            f"[Na] error of {vial.name}",
+            abs(vial.concentration - truth[vial.name]),
+            "mmol/L",
+            uncertainty=vial.expanded_uncertainty,
+            at_most=file.limits.tsc_tolerance_mmol_l,
+        )
+        for vial in quantified.tsc.vials
+        if vial.name in truth
+    ]

@@ -1,0 +1,154 @@
+"""Detune one channel and see whether its SNR falls by what the S-matrix says.
+
+The analyzer measures the array as it is and detuned; the receivers measure the same channel's signal over
+noise in both states. That closes the loop from network to image without any image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from acquisition.radial_scan import prepare_scan
+from coilbench.base.events import Event, EventSink, ignore
+from coilbench.procedures.scan import scan_plan
+from coils.covariance import snr_factor
+from drivers.protocols import Abort, Segment, SweepPlan, never
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import ismrmrd
+    from numpy.typing import NDArray
+
+    from acquisition.radial_scan import RadialScan
+    from coilbench.bench import Bench
+    from coilbench.procedures.tune import NucleusPorts
+    from drivers.protocols import NetworkAnalyzer
+
+#: Windows and spokes of each short scan.
+WINDOWS: Final = 64
+#: Samples at the start of each spoke, where all spokes see nearly the same k.
+_CENTRAL: Final = 8
+_PROBE_STEPS: Final = 100
+_POINTS: Final = 401
+
+
+@dataclass(frozen=True, slots=True)
+class DetuningCheck:
+    """One channel's SNR, detuned over tuned, as predicted and as received.
+
+    Parameters
+    ----------
+    channel
+        From 1.
+    shift
+        Relative shift of the port's dip, as the analyzer saw it.
+    predicted
+        Ratio from S and the preamplifiers' noise figure.
+    measured, uncertainty
+        Ratio from the receivers, and its standard uncertainty from the finite number of samples.
+    """
+
+    channel: int
+    shift: float
+    predicted: float
+    measured: float
+    uncertainty: float
+
+
+def check_detuning(
+    bench: Bench,
+    group: NucleusPorts,
+    channel: int,
+    /,
+    *,
+    shift: float = 0.01,
+    emit: EventSink = ignore,
+    abort: Abort = never,
+) -> DetuningCheck:
+    """Detune ``channel`` by the relative ``shift``, compare, and move the trimmer back.
+
+    Parameters
+    ----------
+    group
+        Ports of the scan's nucleus.
+    channel
+        From 1.
+    shift
+        Upwards in frequency: less capacitance.
+    """
+    axis = f"ch{channel}.{group.axis_prefix}.tune"
+    home = bench.tuner.positions()[axis]
+    plan = replace(scan_plan(bench.file), spokes=WINDOWS, noise_windows=WINDOWS)
+    scan = prepare_scan(bench.scanner, bench.receiver, plan)
+    emit(Event("detuning.tuned", f"channel {channel} as tuned"))
+    tuned_dip, tuned_s = _port(bench.analyzer, bench, group, channel)
+    tuned_snr, tuned_u = _signal_to_noise(scan, channel, abort)
+    try:
+        steps = _steps_for(bench, group, channel, axis, home, tuned_dip, shift)
+        bench.tuner.move({axis: home - steps}, abort=abort)
+        emit(Event("detuning.moved", f"channel {channel} detuned by {steps} steps of {axis}"))
+        dip, s = _port(bench.analyzer, bench, group, channel)
+        snr, u = _signal_to_noise(scan, channel, abort)
+    finally:
+        # Back from below, as the tuner left it: the gears have play.
+        bench.tuner.move({axis: max(bench.tuner.axes[axis].minimum, home - _PROBE_STEPS)})
+        bench.tuner.move({axis: home})
+    array = bench.file.array
+    noise_figure, temperature = array.preamplifier_noise_figure_db, array.temperature
+    predicted = snr_factor(s, noise_figure, temperature=temperature)[channel - 1]
+    reference = snr_factor(tuned_s, noise_figure, temperature=temperature)[channel - 1]
+    ratio = snr / tuned_snr
+    return DetuningCheck(
+        channel=channel,
+        shift=dip / tuned_dip - 1.0,
+        predicted=float(predicted / reference),
+        measured=ratio,
+        uncertainty=ratio * float(np.hypot(u / snr, tuned_u / tuned_snr)),
+    )
+
+
+def _port(
+    analyzer: NetworkAnalyzer, bench: Bench, group: NucleusPorts, channel: int
+) -> tuple[float, NDArray[np.complex128]]:
+    """Return the dip's frequency of a channel's port, and S of all ports of the nucleus at its frequency."""
+    span = group.frequency * 0.04
+    segment = Segment(group.frequency - span, group.frequency + span, _POINTS)
+    sweep = bench.file.sweep
+    analyzer.configure(SweepPlan((segment,), sweep.if_bandwidth, sweep.sweep_power_dbm))
+    network = analyzer.sweep(group.ports)
+    reflection = np.abs(network.s[:, channel - 1, channel - 1])
+    lowest = int(np.clip(np.argmin(reflection), 1, len(reflection) - 2))
+    left, middle, right = reflection[lowest - 1 : lowest + 2] ** 2
+    offset = 0.5 * (left - right) / (left - 2.0 * middle + right)
+    dip = network.f[lowest] + offset * (network.f[1] - network.f[0])
+    at = int(np.argmin(np.abs(network.f - group.frequency)))
+    return float(dip), np.asarray(network.s[at], dtype=np.complex128)
+
+
+def _steps_for(
+    bench: Bench, group: NucleusPorts, channel: int, axis: str, home: int, dip: float, shift: float
+) -> int:
+    """Return the steps that shift the dip by ``shift``, from one probing move."""
+    bench.tuner.move({axis: home - _PROBE_STEPS})
+    moved, _ = _port(bench.analyzer, bench, group, channel)
+    per_step = (moved / dip - 1.0) / _PROBE_STEPS
+    return min(round(shift / per_step), home - bench.tuner.axes[axis].minimum)
+
+
+def _signal_to_noise(scan: RadialScan, channel: int, abort: Abort) -> tuple[float, float]:
+    """Return a channel's signal at the start of the spokes over its noise, and the standard uncertainty."""
+    noise = _samples(scan.acquire(noise=True, abort=abort), channel)
+    signal = _samples(scan.acquire(abort=abort), channel)[:, :_CENTRAL]
+    sigma = float(np.sqrt(np.mean(np.abs(noise) ** 2) / 2.0))
+    level = float(np.abs(signal.mean()))
+    relative = float(np.hypot(1.0 / np.sqrt(2.0 * noise.size), sigma / level / np.sqrt(signal.size)))
+    return level / sigma, level / sigma * relative
+
+
+def _samples(acquisitions: Iterator[ismrmrd.Acquisition], channel: int) -> NDArray[np.complex64]:
+    """Return a channel's samples, shape (acquisition, sample)."""
+    return np.stack([np.array(acquisition.data[channel - 1]) for acquisition in acquisitions])

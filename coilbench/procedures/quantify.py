@@ -1,0 +1,180 @@
+"""From scanned channel images to SNR, noise against the S-matrix, and sodium concentrations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coils.covariance import compare_covariance, noise_covariance
+from recon.combine import snr_units
+from recon.phantom import Material, Phantom, Tolerance, Vial
+from recon.regions import background_mask, body_mask
+from recon.relaxation import Relaxation
+from recon.tsc import Protocol, quantify
+from recon.voxel_noise import NoiseRatio, noise_of_pseudo_replica, noise_of_repeated_scans
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from coilbench.bench_file import BenchFile
+    from coilbench.bench_file import Material as BenchMaterial
+    from coilbench.procedures.scan import Scanned
+    from coils.covariance import CovarianceComparison
+    from recon.live import ChannelImages
+    from recon.tsc import TscResult
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseCheck:
+    """The receivers' noise beside the one that the S-matrix predicts.
+
+    Parameters
+    ----------
+    measured, predicted
+        Covariance at the receivers' input in V², shape (channel, channel).
+    comparison
+        How far they are apart in units of the sampling error.
+    """
+
+    measured: NDArray[np.complex128]
+    predicted: NDArray[np.complex128]
+    comparison: CovarianceComparison
+
+
+@dataclass(frozen=True, slots=True)
+class Quantified:
+    """What a scan says about the phantom.
+
+    Parameters
+    ----------
+    snr
+        Image in SNR units (real-part sigma), shape (z, y, x).
+    median_snr
+        Of the background compartment, away from all walls.
+    channel_snr
+        Median SNR of each channel's image there, shape (channel,).
+    pseudo_replica, repeated_scans
+        Noise found over noise predicted; the latter only where the scan was repeated.
+    tsc
+        Concentrations with their uncertainty budget, and the map.
+    """
+
+    snr: NDArray[np.float32]
+    median_snr: float
+    channel_snr: NDArray[np.float64]
+    pseudo_replica: NoiseRatio
+    repeated_scans: NoiseRatio | None
+    tsc: TscResult
+
+
+def check_noise(file: BenchFile, scanned: Scanned, s: NDArray[np.complex128], /) -> NoiseCheck:
+    """Compare the noise pre-scan with C = kTB(I - S Sᴴ) plus the preamplifiers' noise.
+
+    Parameters
+    ----------
+    file
+        States gain, noise figure and temperature.
+    scanned
+        With its noise model in volts at the receivers' input.
+    s
+        S-matrix of the receiving ports at the scan's frequency, every other port terminated at the
+        same temperature; shape (channel, channel).
+    """
+    array = file.array
+    waves = noise_covariance(
+        s,
+        bandwidth=scanned.noise_bandwidth,
+        temperature=array.temperature,
+        noise_figure_db=array.preamplifier_noise_figure_db,
+    )
+    # A wave of power P has the peak envelope sqrt(2 P Z0); the preamplifier multiplies it by its gain.
+    gain = 10.0 ** (array.preamplifier_gain_db / 20.0)
+    predicted = waves * 2.0 * array.reference_impedance * gain**2
+    measured = scanned.noise.covariance
+    return NoiseCheck(
+        measured, predicted, compare_covariance(measured, predicted, scanned.noise.effective_samples)
+    )
+
+
+def quantify_scan(file: BenchFile, scanned: Scanned, /) -> Quantified:
+    """Measure SNR and sodium concentration; repeated scans are averaged for the concentration.
+
+    Raises
+    ------
+    MeasurementError
+        The phantom does not fit the image, or the signal is too weak to calibrate.
+    """
+    first = scanned.images[0]
+    phantom = phantom_model(file)
+    plan = scanned.plan
+    tsc = quantify(
+        _average(scanned.images), phantom, scanned.readout, Protocol(plan.repetition_time, plan.flip_angle)
+    )
+    body = body_mask(first.grid, phantom)
+    background = background_mask(first.grid, phantom)
+    snr = snr_units(first.images, tsc.sensitivities, first.noise_gain)
+    magnitude = np.abs(first.images[:, background]) / first.noise_gain
+    repeated = None
+    if len(scanned.images) > 1:
+        repeated = noise_of_repeated_scans(first, scanned.images[1], tsc.sensitivities, body)
+    return Quantified(
+        snr=snr.astype(np.float32),
+        median_snr=float(np.median(snr[background])),
+        channel_snr=np.median(magnitude, axis=1).astype(np.float64),
+        pseudo_replica=noise_of_pseudo_replica(first, tsc.sensitivities, body),
+        repeated_scans=repeated,
+        tsc=tsc,
+    )
+
+
+def phantom_model(file: BenchFile, /) -> Phantom:
+    """Return the bench file's phantom as the quantification wants it; check vials lose their truth."""
+    materials = {name: _material(name, made) for name, made in file.phantom.materials.items()}
+    return Phantom(
+        centre=(0.0, 0.0, 0.0),
+        radius=file.phantom.radius,
+        background=materials[file.phantom.background],
+        vials=tuple(
+            Vial(
+                name=vial.name,
+                centre=vial.position,
+                radius=vial.radius,
+                material=materials[vial.material],
+                concentration=vial.concentration_mmol_l if vial.role == "reference" else None,
+                concentration_tolerance=Tolerance(vial.preparation_tolerance),
+            )
+            for vial in file.phantom.vials
+        ),
+    )
+
+
+def _material(name: str, made: BenchMaterial) -> Material:
+    t2_star: tuple[tuple[float, float], ...] = ((1.0, made.t2_long),)
+    if made.t2_short is not None:
+        t2_star = ((made.short_fraction, made.t2_short), (1.0 - made.short_fraction, made.t2_long))
+    return Material(
+        name=name,
+        relaxation=Relaxation(made.t1, t2_star),
+        t1_tolerance=Tolerance(made.t1_tolerance),
+        t2_star_tolerance=Tolerance(made.t2_tolerance),
+    )
+
+
+def _average(images: tuple[ChannelImages, ...]) -> ChannelImages:
+    """Return the mean of repeated scans: the same weights at every point, spread over more samples."""
+    if len(images) == 1:
+        return images[0]
+    count = len(images)
+    total = images[0].images.copy()
+    for scan in images[1:]:
+        total += scan.images
+    # Equal trajectories: n samples with w/n each make the same noise as one sample with w/sqrt(n).
+    return replace(
+        images[0],
+        images=total / np.float32(count),
+        noise_gain=images[0].noise_gain / np.sqrt(count),
+        weights=(images[0].weights / np.float32(np.sqrt(count))),
+        spokes=sum(scan.spokes for scan in images),
+    )

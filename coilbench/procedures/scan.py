@@ -1,0 +1,153 @@
+"""Noise pre-scan and sodium scans: played, stored, and reconstructed as they arrive.
+
+Every acquisition is on disk before it is reconstructed; the reconstruction never reads a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from acquisition.plan import plan_scan
+from acquisition.radial_scan import prepare_scan
+from acquisition.record import write_hdf5
+from acquisition.stream import StreamWriter
+from coilbench.base.errors import BenchFileError
+from coilbench.base.events import Event, EventSink, ignore
+from drivers.protocols import Abort, never
+from recon.grid import Grid
+from recon.live import LiveReconstruction
+from recon.psf import RadialReadout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from acquisition.plan import RadialScanPlan
+    from acquisition.radial_scan import RadialScan
+    from coilbench.bench import Bench
+    from coilbench.bench_file import BenchFile
+    from recon.live import ChannelImages
+    from recon.noise import NoiseModel
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What a scan gave.
+
+    Parameters
+    ----------
+    plan
+        What was played.
+    dwell_time, noise_bandwidth
+        Of the whole receive chain as really set, s and Hz.
+    noise
+        What the noise pre-scan said.
+    images
+        Whitened channel images, one for each repetition of the scan.
+    readout
+        Times and radii of a spoke, for blur and decay.
+    acquisitions
+        How many acquisitions are in the files.
+    """
+
+    plan: RadialScanPlan
+    dwell_time: float
+    noise_bandwidth: float
+    noise: NoiseModel
+    images: tuple[ChannelImages, ...]
+    readout: RadialReadout
+    acquisitions: int
+
+
+def scan_plan(file: BenchFile, /) -> RadialScanPlan:
+    """Return the plan of a bench file's scan.
+
+    Raises
+    ------
+    BenchFileError
+        The scan cannot be played; the text says which value would do.
+    """
+    scan = file.scan
+    try:
+        return plan_scan(
+            nucleus=scan.nucleus,
+            b0=file.b0,
+            fov=scan.field_of_view,
+            matrix=scan.matrix,
+            spokes=scan.spokes,
+            readout_duration=scan.readout_duration,
+            dwell_time=scan.dwell_time,
+            repetition_time=scan.repetition_time,
+            noise_windows=scan.noise_windows,
+            max_gradient=scan.maximum_gradient,
+            max_slew=scan.maximum_slew_rate,
+        )
+    except ValueError as error:
+        raise BenchFileError(f"[scan] cannot be played: {error}") from error
+
+
+def scan_phantom(
+    bench: Bench, folder: Path, /, *, on_event: EventSink = ignore, abort: Abort = never
+) -> Scanned:
+    """Play the noise pre-scan and every repetition of the scan, store and reconstruct them.
+
+    Parameters
+    ----------
+    bench
+        Open instruments; RF is off afterwards.
+    folder
+        Where ``raw.mrd``, ``raw.idx`` and ``raw.h5`` go.
+
+    Raises
+    ------
+    DataLost, InstrumentError, RunAborted, StorageError
+        What was handed on before is in ``raw.mrd``.
+    """
+    file = bench.file
+    plan = scan_plan(file)
+    scan = prepare_scan(bench.scanner, bench.receiver, plan)
+    labels = [f"{file.array.serial_number} ch{number + 1}" for number in range(file.array.channels)]
+    grid = Grid((plan.matrix,) * 3, (plan.fov,) * 3)
+    full_scale = file.instruments.receiver.full_scale
+    images: list[ChannelImages] = []
+    noise: NoiseModel | None = None
+    with StreamWriter(folder / "raw.mrd", scan.header(labels)) as writer:
+        first = LiveReconstruction(grid)
+        on_event(Event("step", "Noise pre-scan (RF off)"))
+        for acquisition in writer.record(scan.acquire(noise=True, abort=abort, on_event=on_event)):
+            first.feed(acquisition)
+        for repetition in range(file.scan.repetitions):
+            on_event(Event("step", f"Sodium scan {repetition + 1} of {file.scan.repetitions}"))
+            live = first if repetition == 0 else LiveReconstruction(grid, noise=noise)
+            spokes = scan.acquire(abort=abort, on_event=on_event, full_scale=full_scale)
+            for acquisition in spokes:
+                acquisition.idx.repetition = repetition
+                writer.append(acquisition)
+                live.feed(acquisition)
+            images.append(live.snapshot())
+            noise = images[0].noise
+        writer.finish()
+    on_event(Event("step", "Store as MRD HDF5"))
+    count = write_hdf5(folder / "raw.mrd", folder / "raw.h5")
+    if noise is None:
+        raise BenchFileError("[scan] needs noise_windows and repetitions of at least 1")
+    return Scanned(
+        plan=plan,
+        dwell_time=scan.receive_filter.output_interval,
+        noise_bandwidth=scan.receive_filter.noise_bandwidth,
+        noise=noise,
+        images=tuple(images),
+        readout=_spoke(scan),
+        acquisitions=count,
+    )
+
+
+def _spoke(scan: RadialScan) -> RadialReadout:
+    """Return when a spoke is where, counted from the centre of the RF pulse."""
+    times = scan.readout.times
+    return RadialReadout(
+        times=times + scan.plan.pulse_duration / 2.0,
+        radii=scan.plan.design.radius(times - scan.plan.dead_time),
+        filter_window="hamming",
+        nyquist=scan.plan.kmax,
+    )

@@ -1,0 +1,346 @@
+"""What a run's record and report say, from what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coilbench.base.units import engineering
+from coilbench.base.verdict import overall
+from coilbench.report import figures
+from coilbench.report.page import Page, Rows, Section, render
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from coilbench.base.verdict import Judged
+    from coilbench.bench_file import BenchFile
+    from coilbench.procedures.characterise import ArrayCharacter
+    from coilbench.procedures.detuning import DetuningCheck
+    from coilbench.procedures.quantify import NoiseCheck, Quantified
+    from coilbench.procedures.scan import Scanned
+    from coilbench.procedures.tune import TuneResult
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Everything that a run measured.
+
+    Parameters
+    ----------
+    file
+        The bench file.
+    started
+        UTC.
+    identities, software
+        What the instruments say they are; versions.
+    tuned, character, scanned, noise, detuning, quantified
+        Results of the procedures, in their order.
+    """
+
+    file: BenchFile
+    started: datetime
+    identities: Mapping[str, str]
+    software: Mapping[str, str]
+    tuned: TuneResult
+    character: ArrayCharacter
+    scanned: Scanned
+    noise: NoiseCheck
+    detuning: DetuningCheck
+    quantified: Quantified
+
+
+def truths(measured: Measured, /) -> tuple[str, ...]:
+    """Return the checks of the run's numbers against each other, one line each."""
+    worst = max(measured.tuned.ports, key=lambda port: port.after_db)
+    comparison, detuning = measured.noise.comparison, measured.detuning
+    quantified = measured.quantified
+    truth = _true_concentrations(measured.file)
+    inside = [
+        v for v in quantified.tsc.vials if v.name in truth and v.interval[0] <= truth[v.name] <= v.interval[1]
+    ]
+    sodium = ", ".join(
+        f"{vial.name} {vial.concentration:.1f} ± {vial.expanded_uncertainty:.1f} (true {truth[vial.name]:g})"
+        for vial in quantified.tsc.vials
+        if vial.name in truth
+    )
+    return (
+        (
+            f"Tuning: worst of {len(measured.tuned.ports)} ports {worst.after_db:.1f} dB (port {worst.port}) "
+            f"after {measured.tuned.sweeps} sweeps and {measured.tuned.moves} moves."
+        ),
+        (
+            "Noise covariance, receivers against kTB(I - SSᴴ) + preamplifiers: chi-square "
+            f"{comparison.chi_square:.1f} for {comparison.degrees_of_freedom} degrees of freedom "
+            f"(p = {comparison.probability:.3f}), power ratios {comparison.power_ratio.min():.4f} to "
+            f"{comparison.power_ratio.max():.4f}."
+        ),
+        _snr_line(quantified),
+        (
+            f"Channel {detuning.channel} detuned by {100 * detuning.shift:.2f} %: SNR × {detuning.measured:.4f} "
+            f"± {2 * detuning.uncertainty:.4f} (95 %) received, × {detuning.predicted:.4f} predicted from S."
+        ),
+        (f"Sodium: {len(inside)} of {len(truth)} check vials within their 95 % interval: {sodium} mmol/L."),
+    )
+
+
+def _snr_line(quantified: Quantified) -> str:
+    """Return the background's SNR by prediction, pseudo-replica and, where there are two scans, difference."""
+    value, said = quantified.median_snr, []
+    for found, how in (
+        (quantified.pseudo_replica, "by pseudo-replica"),
+        (quantified.repeated_scans, "from two scans"),
+    ):
+        if found is not None:
+            said.append(f"{value / found.ratio:.3f} ± {2 * value * found.uncertainty:.3f} {how}")
+    return f"SNR of the background {value:.3f} in SNR units; {'; '.join(said)} (± 95 %)."
+
+
+def _true_concentrations(file: BenchFile) -> dict[str, float]:
+    return {vial.name: vial.concentration_mmol_l for vial in file.phantom.vials if vial.role == "check"}
+
+
+def run_record(
+    measured: Measured, judged: tuple[Judged, ...], checks: tuple[str, ...], run: str, /
+) -> dict[str, Any]:
+    """Return the run as plain values with units in their names."""
+    file, tuned, scanned, quantified = measured.file, measured.tuned, measured.scanned, measured.quantified
+    noise, tsc = scanned.noise, quantified.tsc
+    return {
+        "run": run,
+        "verdict": str(overall(judged)),
+        "judged": list(judged),
+        "truths": list(checks),
+        "started_utc": measured.started.isoformat(timespec="seconds"),
+        "bench": file.name,
+        "array": file.array.serial_number,
+        "b0_t": file.b0,
+        "larmor_frequencies_hz": {name: file.larmor_frequency(name) for name in file.array.nuclei},
+        "instruments": dict(measured.identities),
+        "software": dict(measured.software),
+        "tuning": {
+            "reached": tuned.reached,
+            "sweeps": tuned.sweeps,
+            "moves": tuned.moves,
+            "ports": list(tuned.ports),
+            "positions_steps": tuned.positions,
+        },
+        "array_characterised": [
+            {
+                "nucleus": group.nucleus,
+                "frequency_hz": group.frequency,
+                "ports": list(group.ports),
+                "scattering_re_im": group.s,
+                "isolation_linear": group.isolation,
+                "q_loaded": [None if fit is None else fit.q_loaded for fit in group.resonances],
+                "q_unloaded": [None if fit is None else fit.q_unloaded for fit in group.resonances],
+                "snr_factor": group.snr_factor,
+            }
+            for group in measured.character.nuclei
+        ],
+        "scan": {
+            "nucleus": file.scan.nucleus,
+            "transmit_frequency_hz": scanned.plan.transmit_frequency,
+            "dwell_time_s": scanned.dwell_time,
+            "noise_bandwidth_hz": scanned.noise_bandwidth,
+            "echo_time_s": scanned.readout.echo_time,
+            "spokes": scanned.plan.spokes,
+            "acquisitions": scanned.acquisitions,
+        },
+        "noise": {
+            "covariance_v2": noise.covariance,
+            "predicted_covariance_v2": measured.noise.predicted,
+            "bandwidth_ratio": noise.bandwidth_ratio,
+            "effective_samples": noise.effective_samples,
+            "largest_correlation": noise.largest_correlation,
+            "mean_correlation": noise.mean_correlation,
+            "chi_square": measured.noise.comparison.chi_square,
+            "degrees_of_freedom": measured.noise.comparison.degrees_of_freedom,
+            "probability": measured.noise.comparison.probability,
+            "power_ratio": measured.noise.comparison.power_ratio,
+        },
+        "snr": {
+            "convention": "real-sd",
+            "background_median": quantified.median_snr,
+            "channel_median": quantified.channel_snr,
+            "pseudo_replica_noise_ratio": quantified.pseudo_replica,
+            "repeated_scans_noise_ratio": quantified.repeated_scans,
+        },
+        "detuning": measured.detuning,
+        "sodium": {
+            "vials": list(tsc.vials),
+            "true_concentration_mmol_l": _true_concentrations(file),
+            "regression": tsc.regression,
+            "background_mmol_l": tsc.background,
+            "unevenness": tsc.unevenness,
+            "fit_residual": tsc.fit_residual,
+        },
+    }
+
+
+def report_page(measured: Measured, judged: tuple[Judged, ...], checks: tuple[str, ...], run: str, /) -> str:
+    """Return the report as one HTML document."""
+    file = measured.file
+    frequencies = ", ".join(
+        f"{name} {engineering(file.larmor_frequency(name), 'Hz', digits=6)}" for name in file.array.nuclei
+    )
+    facts = (
+        ("run", run),
+        ("started", measured.started.strftime("%Y-%m-%d %H:%M UTC")),
+        ("array", f"{file.array.serial_number}, {file.array.channels} channels"),
+        ("field", f"{file.b0:g} T: {frequencies}"),
+        ("phantom", file.phantom.name),
+        *measured.identities.items(),
+        ("software", ", ".join(f"{name} {version}" for name, version in measured.software.items())),
+    )
+    sections = (
+        _tuning_section(measured),
+        _scattering_section(measured),
+        _noise_section(measured),
+        _image_section(measured),
+        _sodium_section(measured),
+    )
+    return render(Page(f"coilbench: {file.name}", facts, overall(judged), judged, checks, sections))
+
+
+def _tuning_section(measured: Measured) -> Section:
+    tuned, drawings = measured.tuned, []
+    for group in measured.character.nuclei:
+        title = f"{group.nucleus}, {engineering(group.frequency, 'Hz', digits=6)}"
+        limit = measured.file.limits.s11_db
+        curves = figures.reflection_figure(tuned.before, tuned.after, group.ports, group.frequency, limit)
+        charts = figures.smith_figure(tuned.before, tuned.after, group.ports, group.frequency)
+        drawings += [(f"{title}: reflection; the triangle is the limit", curves)]
+        drawings += [(f"{title}: Smith charts, a dot at the Larmor frequency", charts)]
+    rows = tuple(
+        (
+            str(port.channel),
+            port.nucleus,
+            str(port.port),
+            f"{port.before_db:.1f}",
+            f"{port.after_db:.1f}",
+            "reached" if port.reached else port.reason,
+        )
+        for port in tuned.ports
+    )
+    table = Rows(("channel", "nucleus", "port", "before / dB", "after / dB", "limit"), rows)
+    text = f"{tuned.sweeps} sweeps of the whole array, {tuned.moves} trimmer movements."
+    return Section("Tune and match", text, tuple(drawings), (table,))
+
+
+def _scattering_section(measured: Measured) -> Section:
+    network, drawings, rows = measured.character.network, [], []
+    for group in measured.character.nuclei:
+        at = int(np.argmin(np.abs(network.f - group.frequency)))
+        level = 20.0 * np.log10(np.maximum(np.abs(network.s[at]), 1e-6))
+        drawings.append(
+            (
+                f"S-matrix of all ports at {group.nucleus}",
+                figures.scattering_figure(level, f"{group.nucleus}"),
+            )
+        )
+        for channel, fit in enumerate(group.resonances, start=1):
+            values = (
+                ("", "", group.refusals[channel - 1])
+                if fit is None
+                else (
+                    f"{fit.q_loaded:.1f} ± {2 * fit.uncertainty.q_loaded:.1f}",
+                    f"{fit.q_unloaded:.0f} ± {2 * fit.uncertainty.q_unloaded:.0f}",
+                    "",
+                )
+            )
+            isolation = 20.0 * np.log10(max(float(group.isolation[channel - 1]), 1e-6))
+            rows.append((str(channel), group.nucleus, *values[:2], f"{isolation:.1f}", values[2]))
+    table = Rows(("channel", "nucleus", "QL", "Q0", "isolation / dB", "remark"), tuple(rows))
+    text = "Ports as in the bench file; every other port terminated. Q by a complex fit, ± 95 %."
+    return Section("S-matrix and Q", text, tuple(drawings), (table,))
+
+
+def _noise_section(measured: Measured) -> Section:
+    noise, comparison = measured.scanned.noise, measured.noise.comparison
+    power = np.sqrt(np.diag(measured.noise.predicted).real)
+    predicted = measured.noise.predicted / np.outer(power, power)
+    rows = tuple(
+        (
+            str(channel + 1),
+            engineering(float(noise.sigma[channel]), "V"),
+            f"{comparison.power_ratio[channel]:.4f}",
+            f"{noise.bandwidth_ratio[channel]:.3f}",
+            f"{noise.kurtosis[channel]:.2f}",
+            f"{noise.quadrature_ratio[channel]:.3f}",
+            f"{measured.quantified.channel_snr[channel]:.2f}",
+        )
+        for channel in range(noise.channels)
+    )
+    headings = (
+        "channel",
+        "σ (real part)",
+        "power / predicted",
+        "noise bandwidth ratio",
+        "kurtosis",
+        "I/Q variance",
+        "SNR alone",
+    )
+    text = (
+        f"Pre-scan with the RF amplifier off, {noise.samples} samples a channel, beside kTB(I - SSᴴ) of the "
+        "measured S-matrix plus the preamplifiers' noise. Agreement within sampling error: "
+        f"p = {comparison.probability:.3f}."
+    )
+    drawing = figures.correlation_figure(noise.correlation, predicted)
+    return Section("Noise", text, (("Noise correlation", drawing),), (Rows(headings, rows),))
+
+
+def _image_section(measured: Measured) -> Section:
+    voxel = measured.scanned.images[0].grid.spacing[0]
+    drawing = figures.slices_figure(measured.quantified.snr, voxel, "SNR", "")
+    text = "Whitened Roemer combination in SNR units: a value of 10 is an SNR of 10 (real-part sigma)."
+    return Section("Image", text, (("Transverse slices", drawing),))
+
+
+def _sodium_section(measured: Measured) -> Section:
+    tsc, file = measured.quantified.tsc, measured.file
+    voxel = measured.scanned.images[0].grid.spacing[0]
+    true = np.array([vial.concentration_mmol_l for vial in file.phantom.vials])
+    reference = np.array([vial.role == "reference" for vial in file.phantom.vials])
+    line = figures.regression_figure(
+        true,
+        np.array([vial.ratio for vial in tsc.vials]),
+        np.array([vial.ratio_uncertainty for vial in tsc.vials]),
+        reference,
+        (0.0, tsc.regression.slope),
+        [vial.name for vial in tsc.vials],
+    )
+    slices = figures.slices_figure(tsc.concentration, voxel, "[Na]", "mmol/L", maximum=160.0)
+    rows = tuple(
+        (
+            vial.name,
+            "reference" if known else "check",
+            f"{value:g}",
+            f"{vial.concentration:.2f}",
+            f"{vial.expanded_uncertainty:.2f}",
+            f"{vial.interval[0]:.2f} to {vial.interval[1]:.2f}",
+            ", ".join(f"{cause} {share:.2f}" for cause, share in vial.contributions[:4]),
+        )
+        for vial, value, known in zip(tsc.vials, true, reference, strict=True)
+    )
+    headings = (
+        "vial",
+        "role",
+        "true",
+        "[Na] / (mmol/L)",
+        "± (95 %)",
+        "95 % interval",
+        "largest contributions (1 σ)",
+    )
+    regression = tsc.regression
+    text = (
+        f"Slope {regression.slope:.5f} ± {2 * regression.slope_uncertainty:.5f} L/mmol through the origin; a "
+        f"free intercept would be {regression.intercept:.4f} ± {2 * regression.intercept_uncertainty:.4f} "
+        f"(95 %); lack of fit p = {regression.lack_of_fit_probability:.3f}. Background {tsc.background:.1f} "
+        "mmol/L."
+    )
+    drawings = (("Regression through the reference vials", line), ("Sodium concentration map", slices))
+    return Section("Total sodium concentration", text, drawings, (Rows(headings, rows),))
