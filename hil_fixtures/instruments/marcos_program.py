@@ -210,6 +210,17 @@ class Program:
         return _Execution(self._words, state, shots, idle, no_more).run()
 
 
+def _lead(words: Sequence[int]) -> int:
+    """Return the clocks from a program's start to its first wait for a trigger."""
+    clocks = 0
+    for word in words:
+        operation = word >> 24
+        if operation in (_TRIGGER, _TRIGGER_FOREVER):
+            break
+        clocks += (word & 0xFFFFFF) + _WAIT_EXTRA if operation == _WAIT else 1
+    return clocks
+
+
 class _Execution:
     """One run of a program."""
 
@@ -221,7 +232,7 @@ class _Execution:
         self._shots = shots
         self._no_more = no_more
         self._next_shot = 0
-        self._now = shots[0].time * CLOCK - idle if shots else 0.0
+        self._now = shots[0].time * CLOCK - idle - _lead(words) if shots else 0.0
         self._busy = [-math.inf] * _BUFFERS
         self._triggered: list[tuple[float, Shot | None]] = [(self._now, None)]
         self._timed_out: list[int] = []
@@ -266,7 +277,8 @@ class _Execution:
         while self._next_shot < len(self._shots):
             shot = self._shots[self._next_shot]
             time = shot.time * CLOCK
-            if time - self._now > limit and not forever:
+            # How long the first wait was, wall time has decided.
+            if time - self._now > limit and not forever and self._next_shot:
                 break
             self._next_shot += 1
             # Half a clock forgives rounding of absolute times.
