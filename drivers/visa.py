@@ -12,6 +12,7 @@ import contextlib
 import re
 import socket
 import time
+import traceback
 from typing import TYPE_CHECKING, Final, cast
 
 from drivers.link import WireLost, WireRefused, WireTimeout
@@ -59,6 +60,7 @@ class VisaWire:
         try:
             opened = pyvisa.ResourceManager().open_resource(self._name)
         except (pyvisa.Error, OSError, ValueError, RuntimeError) as error:
+            _close_left_open(error)
             raise WireRefused(
                 f"VISA cannot open it ({error}); is the address right and is remote control by LAN or USB "
                 "enabled in the instrument?"
@@ -168,3 +170,16 @@ def _knock(resource: str, timeout: float) -> None:
             f"port {port} cannot be opened ({reason}); is it switched on, on this network, and is "
             f"{'HiSLIP' if is_hislip else 'VXI-11'} enabled in its remote settings?"
         ) from error
+
+
+def _close_left_open(error: BaseException) -> None:
+    """Close the sockets of a HiSLIP handshake that failed: PyVISA-py 0.8.1 leaves them open in its frames."""
+    seen: BaseException | None = error
+    while seen is not None:
+        for frame, _line in traceback.walk_tb(seen.__traceback__):
+            owner = frame.f_locals.get("self")
+            for part in ("_sync", "_async"):
+                left = getattr(owner, part, None)
+                if isinstance(left, socket.socket):
+                    left.close()
+        seen = seen.__cause__ or seen.__context__

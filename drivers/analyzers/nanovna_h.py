@@ -22,6 +22,7 @@ from coilbench.base.errors import (
     ConnectionFailed,
     ConnectionLost,
     InstrumentFault,
+    LimitExceeded,
     ProtocolError,
     ReplyTimeout,
 )
@@ -42,6 +43,8 @@ _log: Final = logging.getLogger(__name__)
 
 #: Hz; above it the source's third harmonic is measured (nanovna.h, FREQUENCY_THRESHOLD).
 HARMONIC_THRESHOLD: Final = 300_000_100
+#: Hz (nanovna.h, FREQUENCY_MIN and FREQUENCY_MAX); a scan beyond them is not refused by the firmware.
+_FREQUENCY_LIMITS: Final = (600.0, 2.7e9)
 #: Points of one scan where the firmware does not say (nanovna.h: 101 for the H, 401 for the H4).
 _SCAN_POINTS: Final = 101
 #: Hz; bandwidth n is this over n + 1, n from 0 to 511 (main.c, cmd_bandwidth).
@@ -162,7 +165,8 @@ class NanoVnaAnalyzer:
         Raises
         ------
         LimitExceeded
-            The power asked for, or this source's own -9 dBm, is above the driver's limit.
+            The power asked for, or this source's own -9 dBm, is above the driver's limit; or a frequency lies
+            outside 600 Hz to 2.7 GHz.
         ValueError
             No segments, or they overlap or fall.
         InstrumentFault
@@ -170,6 +174,7 @@ class NanoVnaAnalyzer:
         """
         require_power(self.name, max(plan.power_dbm, _SOURCE_POWER_DBM), self._power_limit)
         require_rising(plan.segments)
+        self._require_range(plan.segments)
         self._plan = None
         wanted = math.ceil(_WIDEST_BANDWIDTH / plan.if_bandwidth) - 1
         command = f"bandwidth {min(max(wanted, 0), _BANDWIDTH_STEPS)}"
@@ -290,6 +295,17 @@ class NanoVnaAnalyzer:
                 command,
             )
         return rows
+
+    def _require_range(self, segments: Sequence[Segment]) -> None:
+        lowest, highest = _FREQUENCY_LIMITS
+        for segment in segments:
+            if not (lowest <= segment.start and segment.stop <= highest):
+                raise LimitExceeded(
+                    self.name,
+                    f"it measures from {lowest:.0f} Hz to {highest / 1e9:g} GHz, asked for were "
+                    f"{segment.start:g} to {segment.stop:g} Hz",
+                    "scan",
+                )
 
 
 def scan_grids(segment: Segment, points_per_scan: int) -> Iterator[NDArray[np.float64]]:

@@ -109,6 +109,9 @@ class ZnbAnalyzer:
         It refuses the settings without which nothing can be read.
     """
 
+    #: *RST leaves it at SWAPped, an earlier program may not (ZNB manual, FORMat:BORDer).
+    _byte_order: Final = "FORM:BORD SWAP"
+
     def __init__(self, session: ScpiSession, *, power_limit_dbm: float = 0.0) -> None:
         self._session = session
         self._power_limit = power_limit_dbm
@@ -212,10 +215,8 @@ class ZnbAnalyzer:
     def make_safe(self) -> None:
         """Switch RF off, over a new connection if need be; an instrument that is gone is only logged."""
         try:
-            self._session.write("OUTP OFF")
-            if self._session.query("OUTP?") not in {"0", "OFF"}:
-                _log.error("%s: RF is still on after OUTP OFF; switch it off by hand", self.name)
-        except _GONE as error:
+            self._force_rf_off()
+        except InstrumentError as error:
             _log.error("%s: could not switch RF off: %s", self.name, error)
 
     def close(self) -> None:
@@ -240,7 +241,7 @@ class ZnbAnalyzer:
         session = self._session
         session.configure("OUTP OFF", "INIT1:CONT OFF")
         if not self._model.upper().startswith(_ALWAYS_LITTLE_ENDIAN):
-            session.configure("FORM:BORD SWAP")
+            session.configure(self._byte_order)
         session.configure(f"CALC1:PAR:SDEF '{_TRACE}','S11'", f"CALC1:PAR:SEL '{_TRACE}'", "FORM ASC")
         as_text = session.query_ascii("CALC1:DATA:STIM?")
         session.configure("FORM REAL,64")
@@ -298,13 +299,25 @@ class ZnbAnalyzer:
             yield
         except BaseException as error:
             try:
-                self._session.write("OUTP OFF", "ABOR")
-                for entry in self._session.errors():
-                    _log.warning("%s reported %s while stopping", self.name, entry)
+                self._force_rf_off()
             except InstrumentError as second:
                 error.add_note(f"and RF could not be switched off: {second}")
             raise
         self._session.configure("OUTP OFF")
+
+    def _force_rf_off(self) -> None:
+        """Switch RF off and stop the sweep; once more over a new connection when the link proves lost."""
+        session = self._session
+        try:
+            session.write("OUTP OFF", "ABOR")
+            is_off = session.query("OUTP?") in {"0", "OFF"}
+        except ConnectionLost:
+            session.write("OUTP OFF", "ABOR")
+            is_off = session.query("OUTP?") in {"0", "OFF"}
+        for entry in session.errors():
+            _log.warning("%s reported %s while stopping", self.name, entry)
+        if not is_off:
+            raise InstrumentFault(self.name, "RF is still on; switch it off by hand", "OUTP OFF")
 
     def _trigger(self, plan: SweepPlan, group: tuple[int, ...], abort: Abort) -> None:
         session = self._session
