@@ -106,12 +106,22 @@ class RsZnbt:
         return f"TCPIP::{host}::{port}::SOCKET"
 
     def start(self) -> Self:
-        """Switch on: preset, RF on, sweeping continuously, both servers listening."""
+        """Switch on: preset, RF on, sweeping continuously, both servers listening.
+
+        Raises
+        ------
+        OSError
+            A port is taken; nothing is left running.
+        """
         if self._loop is None:
             self._loop = shared_loop.acquire()
-            self._loop.run(self._switch_on())
-            self._hislip.start()
-            self._socket.start()
+            try:
+                self._loop.run(self._switch_on())
+                self._hislip.start()
+                self._socket.start()
+            except BaseException:
+                self.close()
+                raise
         return self
 
     def hang_up(self) -> None:

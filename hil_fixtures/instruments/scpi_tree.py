@@ -193,6 +193,11 @@ class StatusRegisters:
         self.event_enable = 0
         self.service_enable = 0
 
+    @property
+    def error_count(self) -> int:
+        """Number of errors waiting in the queue."""
+        return len(self._errors)
+
     def report(self, code: int, text: str) -> None:
         """Append an error and set its class' bit in the event status register (IEEE 488.2, 11.5.1)."""
         if len(self._errors) == _QUEUE_LENGTH:

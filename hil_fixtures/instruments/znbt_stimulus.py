@@ -225,5 +225,9 @@ def _add_correction(tree: CommandTree, analyzer: RsZnbt) -> None:
         channel.calibration = None
         analyzer.restart(channel)
 
+    tree.add(
+        "[SENSe<Ch>:]CORRection[:STATe]",
+        query=of_channel(analyzer, lambda channel: on_off(channel.calibration is not None)),
+    )
     tree.add("MMEMory:LOAD:CORRection", command=load, query=loaded, arguments=2)
     tree.add("MMEMory:LOAD:CORRection:RESolve", command=remove)

@@ -74,6 +74,7 @@ def _add_system(tree: CommandTree, analyzer: RsZnbt) -> None:
     status = analyzer.status
     tree.add("SYSTem:ERRor[:NEXT]", query=lambda _call: status.next_error(), query_arguments=0)
     tree.add("SYSTem:ERRor:ALL", query=lambda _call: status.all_errors(), query_arguments=0)
+    tree.add("SYSTem:ERRor:COUNt", query=lambda _call: str(status.error_count), query_arguments=0)
     tree.add("SYSTem:PRESet", command=lambda _call: analyzer.reset(), arguments=0)
     tree.add("SYSTem:VERSion", query=lambda _call: "1999.0", query_arguments=0)
     tree.add(
@@ -184,4 +185,9 @@ def _add_sweep_control(tree: CommandTree, analyzer: RsZnbt) -> None:
     )
     tree.add("INITiate<Ch>:CONTinuous:ALL", command=set_all_continuous)
     tree.add("ABORt", command=lambda _call: analyzer.abort(), arguments=0)
-    tree.add("TRIGger<Ch>[:SEQuence]:SOURce", query=lambda _call: "IMM", query_arguments=0)
+    # Free run is the only trigger there is.
+    tree.add(
+        "TRIGger<Ch>[:SEQuence]:SOURce",
+        command=lambda call: _ignore(call.argument().choice("IMMediate")),
+        query=lambda _call: "IMM",
+    )
