@@ -9,7 +9,7 @@ Source: marcos_server src/iface.cpp, hardware.cpp.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Final, TypeGuard, cast
 
 import msgpack
 
@@ -63,8 +63,7 @@ class Answer:
         """Return the reply's bytes; ``index`` is the request's."""
         texts = {"errors": self.errors, "warnings": self.warnings, "infos": self.infos}
         status = {name: listed for name, listed in texts.items() if listed}
-        packed: bytes = msgpack.packb([kind, index + 1, 0, _word(VERSION), self.results, status])
-        return packed
+        return cast("bytes", msgpack.packb([kind, index + 1, 0, _word(VERSION), self.results, status]))
 
 
 @dataclass(frozen=True, slots=True)

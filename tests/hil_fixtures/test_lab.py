@@ -206,6 +206,8 @@ def test_unplugged_board_refuses_and_a_hung_up_one_resets() -> None:
     with Lab(seed=1, serial=False) as lab:
         assert lab.addresses["tuner"].startswith("socket://")
         with connect(lab.addresses["receivers"][1]) as board:
+            board.sendall(msgpack.packb([0, 0, 0, VERSION, {"ctrl": 0}]))
+            assert board.recv(4096)
             lab.hang_up("receiver2")
             with pytest.raises(ConnectionResetError):
                 board.recv(1)

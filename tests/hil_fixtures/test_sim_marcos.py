@@ -447,8 +447,8 @@ def test_faults(client: Client, board: MarcosBoard, line: TriggerLine) -> None:
 def test_four_boards_share_one_shot(world: World) -> None:
     """Armed together they sample the same noise and signal: covariance between boards is the world's own.
 
-    With RF off the covariance of 8 channels from M samples has a relative error of about 1/sqrt(M); only
-    every second sample is taken, because the CIC correlates neighbours.
+    The loops couple through the load, so the noise of channels on different boards is correlated: by more
+    than five times the 1/sqrt(M) that M independent samples would show by chance.
     """
     line = TriggerLine(world)
     boards = [MarcosBoard(number, line) for number in range(4)]
@@ -457,8 +457,8 @@ def test_four_boards_share_one_shot(world: World) -> None:
         clients = [Client(server.address) for server in servers]
         for client in clients:
             client.ask({"ctrl": 0})
-            client.send({"run_seq": triggered(1229, 200, 20, LO)})
-        shots = [spoke(line, 0.1 * number, flip_angle=0.0) for number in range(20)]
+            client.send({"run_seq": triggered(1229, 200, 50, LO)})
+        shots = [spoke(line, 0.1 * number, flip_angle=0.0) for number in range(50)]
         assert line.wait_armed(10.0, lambda: False)
         line.fire(shots)
         replies = [client.read()[4]["run_seq"] for client in clients]
