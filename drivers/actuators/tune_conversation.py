@@ -140,7 +140,9 @@ class Conversation:
             except ProtocolError:
                 # no end of line in more bytes than a line may have: drop them, else they stay for ever
                 raw = self._link.read_some(limit=sys.maxsize)
-            reply = parse_reply(raw.decode("ascii", errors="replace").removesuffix("\n"))
+            # "<" stands at the beginning of replies only: what comes before it is noise or a torn reply
+            line = raw[max(0, raw.rfind(b"<")) :].decode("ascii", errors="replace")
+            reply = parse_reply(line.removesuffix("\n"))
             if reply is None:
                 _log.warning("%s: damaged reply %r", self._link.describe(), bytes(raw[:100]))
                 if not opening or time.monotonic() >= deadline:

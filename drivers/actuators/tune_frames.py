@@ -16,6 +16,7 @@ GARBLED: Final = frozenset({1, 2})
 #: Errors that say "beyond a limit": travel and current (section 8).
 BEYOND_LIMIT: Final = frozenset({21, 31})
 
+_SENDABLE: Final = re.compile(r"[ -)+-;=?-~]+")
 _REPLY: Final = re.compile(r"<(-|0|[1-9][0-9]{0,4}) (OK|ERR)((?: [!-)+-;=?-~]+)*)\*([0-9A-F]{4})")
 _STATUS: Final = re.compile(
     r"moving=(\d+) fault=(\d+) bias=(on|off) watchdog=(idle|armed|tripped)((?: \S+)*)"
@@ -37,12 +38,11 @@ def frame(sequence: int, command: str, /) -> str:
         The line would be longer than the controller takes, or holds characters that frames are made of.
     """
     body = f"{sequence} {command}"
-    line = f">{body}*{checksum(body)}"
-    if len(line) >= LINE_LIMIT or not body.isascii() or any(character in body for character in "<>*\r\n"):
+    if not _SENDABLE.fullmatch(body) or len(body) + len(">*FFFF\n") > LINE_LIMIT:
         raise ValueError(
-            f"a command has printable ASCII, no '<', '>', '*', and fits {LINE_LIMIT} bytes: {line!r}"
+            f"a command has printable ASCII without '<', '>', '*' and fits {LINE_LIMIT} bytes: {body[:80]!r}"
         )
-    return line
+    return f">{body}*{checksum(body)}"
 
 
 @dataclass(frozen=True, slots=True)
