@@ -22,11 +22,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from coilbench.base.errors import CoilbenchError
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterable
     from types import TracebackType
 
@@ -89,6 +90,7 @@ class Guardian:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: Final = threading.Lock()
         self._end: Final = threading.Event()
+        self._is_settled = False
 
     @property
     def is_watching(self) -> bool:
@@ -140,6 +142,8 @@ class Guardian:
         GuardianFailed
             All went well here, but the guardian had tripped meanwhile: what was measured since is not valid.
         """
+        if self._is_settled:
+            return
         if error is None:
             if not self.release():
                 raise GuardianFailed(
@@ -150,7 +154,10 @@ class Guardian:
             self.trip(f"{type(error).__name__}: {error}")
 
     def trip(self, reason: str) -> bool:
-        """Make the bench safe now; return whether the guardian says that every instrument is."""
+        """Make the bench safe now; return whether the guardian says that every instrument is.
+
+        It watches no more afterwards.
+        """
         self._tell(f"trip {json.dumps(reason)}")
         return self._finish(_TRIP_TIMEOUT) in {None, _SAFE}
 
@@ -191,6 +198,7 @@ class Guardian:
     def _finish(self, timeout: float) -> int | None:
         """Wait for the guardian's end and return its exit code; None when there is none."""
         self._end.set()
+        self._is_settled = True
         process = self._process
         if process is None:
             return None
@@ -208,10 +216,12 @@ class Guardian:
 
 def main() -> int:
     """Watch the owner at the other end of standard input; return the exit code."""
-    order = json.loads(sys.stdin.buffer.readline())
+    # unbuffered: a thread that waits inside a buffered reader would make the interpreter abort at its end
+    owner = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115 - lives as long as we
+    order = json.loads(owner.readline())
     actions = [SafeAction(**action) for action in order["actions"]]
     heard: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, heard), daemon=True).start()
+    threading.Thread(target=_listen, args=(owner, heard), daemon=True).start()
     sys.stdout.write("watching\n")
     sys.stdout.flush()
     # the drivers are imported now, while there is time; a trip meanwhile waits for the import
@@ -222,7 +232,7 @@ def main() -> int:
     return _SAFE if _make_all_safe(actions, reason, Path(order["log_path"])) else _UNSAFE
 
 
-def _listen(stream: IO[bytes], heard: queue.SimpleQueue[str | None]) -> None:
+def _listen(stream: io.RawIOBase, heard: queue.SimpleQueue[str | None]) -> None:
     for line in stream:
         heard.put(line.decode(errors="replace").strip())
     heard.put(None)
