@@ -32,6 +32,8 @@ class Assembler:
         The scan as it was really set.
     noise
         The blocks are noise: every clean sample is kept, no trajectory is attached.
+    repetition
+        Of the whole scan, from 0.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class Assembler:
         readout: Readout,
         *,
         noise: bool,
+        repetition: int = 0,
     ) -> None:
         self._plan = plan
+        self._repetition = repetition
         self._noise = noise
         self._filter = receive_filter
         self._settling = setting.settling_samples
@@ -84,7 +88,9 @@ class Assembler:
         head.number_of_samples = samples
         head.available_channels = head.active_channels = channels
         head.trajectory_dimensions = trajectory.shape[1]
-        head.scan_counter = line.repetition + (0 if self._noise else plan.noise_windows)
+        earlier = 0 if self._noise else plan.noise_windows + self._repetition * plan.spokes
+        head.scan_counter = earlier + line.repetition
+        head.idx.repetition = self._repetition
         # Milliseconds of planned time since the first noise window; MRD leaves the unit to the vendor.
         head.acquisition_time_stamp = round(head.scan_counter * plan.repetition_time * 1e3)
         head.sample_time_us = self._filter.output_interval * 1e6

@@ -99,17 +99,23 @@ class RadialScan:
         self,
         *,
         noise: bool = False,
+        repetition: int = 0,
         abort: Abort = never,
         on_event: EventSink = ignore,
         full_scale: float | None = None,
     ) -> Iterator[ismrmrd.Acquisition]:
         """Play the scan, or its noise scan, and return its acquisitions as they arrive.
 
+        RF is off when the iterator has ended or was closed. A consumer that may fail in between closes it,
+        best with ``contextlib.closing``: a forgotten iterator ends only when it is garbage.
+
         Parameters
         ----------
         noise
             Play ``plan.noise_windows`` repetitions without RF; the acquisitions are flagged as noise
             measurement, have no trajectory and hold every clean sample of their window.
+        repetition
+            Of the whole scan, from 0; counted on in ``scan_counter`` and ``idx.repetition``.
         abort
             Asked again and again, from two threads; the scan stops when it answers True.
         on_event
@@ -133,7 +139,10 @@ class RadialScan:
         """
         if noise and self.plan.noise_windows == 0:
             return
-        player = _Player(self, noise=noise, abort=abort, on_event=on_event, full_scale=full_scale)
+        assembler = Assembler(
+            self.plan, self.setting, self.receive_filter, self.readout, noise=noise, repetition=repetition
+        )
+        player = _Player(self, assembler, noise=noise, abort=abort, on_event=on_event, full_scale=full_scale)
         yield from player.play()
 
 
@@ -207,16 +216,23 @@ class _Player:
     """One playing of a scan: the wire in one thread, the numbers in the caller's."""
 
     def __init__(
-        self, scan: RadialScan, *, noise: bool, abort: Abort, on_event: EventSink, full_scale: float | None
+        self,
+        scan: RadialScan,
+        assembler: Assembler,
+        *,
+        noise: bool,
+        abort: Abort,
+        on_event: EventSink,
+        full_scale: float | None,
     ) -> None:
         self._scan = scan
+        self._assembler = assembler
         self._noise = noise
         self._abort = abort
         self._on_event = on_event
         self._count = scan.plan.noise_windows if noise else scan.plan.spokes
         flags = LineFlag.NOISE if noise else scan.readout.flags
         self._sorter = LineSorter(scan.plan.order[: self._count], flags=flags, full_scale=full_scale)
-        self._assembler = Assembler(scan.plan, scan.setting, scan.receive_filter, scan.readout, noise=noise)
         self._pending = deque(_runs(0, self._count, scan.receiver.windows_per_run))
         self._stop = threading.Event()
         #: Windows that the receiver has counted since it was configured.

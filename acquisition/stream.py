@@ -86,6 +86,7 @@ class StreamWriter:
         except OSError as error:
             raise StorageError(f"cannot create {error.filename}: {error.strerror}") from error
         self._is_open = True
+        self._is_finished = False
         self._syncer = threading.Thread(target=self._sync_regularly, name=f"sync {path.name}", daemon=True)
         try:
             self._write(_message(header))
@@ -127,14 +128,19 @@ class StreamWriter:
             yield acquisition
 
     def finish(self) -> None:
-        """Write the closing message, synchronise and close: the stream is complete.
+        """Write the closing message, synchronise and close: the stream is complete; may be called twice.
 
         Raises
         ------
         StorageError
             The disk refused; the acquisitions are safe but the stream counts as unfinished.
+        ValueError
+            The stream was closed unfinished.
         """
+        if self._is_finished:
+            return
         self._write(struct.pack("<H", CLOSE))
+        self._is_finished = True
         self.close()
 
     def close(self) -> None:
@@ -166,8 +172,8 @@ class StreamWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the stream, or close it unfinished when the block failed."""
-        if kind is None:
+        """Finish the stream unless it is closed already, or close it unfinished when the block failed."""
+        if kind is None and self._is_open:
             self.finish()
             return
         # The failure on its way tells more than a second one from the same disk.

@@ -202,10 +202,12 @@ def test_recorded_scan_reads_back_whole(make_bench, tmp_path):
     bench = make_bench(noise_density=1e-20)
     scan = prepare_scan(bench.scanner, bench.receiver, _plan())
     with StreamWriter(tmp_path / "raw.mrd", scan.header()) as writer:
-        sent = [*writer.record(scan.acquire(noise=True)), *writer.record(scan.acquire())]
+        scans = (scan.acquire(noise=True), scan.acquire(), scan.acquire(repetition=1))
+        sent = [acquisition for played in scans for acquisition in writer.record(played)]
     assert list(read_stream(tmp_path / "raw.mrd")) == sent
-    assert [a.scan_counter for a in sent] == list(range(36))
-    assert write_hdf5(tmp_path / "raw.mrd", tmp_path / "scan.h5") == 36
+    assert [a.scan_counter for a in sent] == list(range(12 + 2 * 24))
+    assert [a.idx.repetition for a in sent] == [0] * 36 + [1] * 24
+    assert write_hdf5(tmp_path / "raw.mrd", tmp_path / "scan.h5") == 60
     with ismrmrd.File(str(tmp_path / "scan.h5"), "r") as file:
         assert list(file["dataset"].acquisitions[:]) == sent
         header = file["dataset"].header
