@@ -25,6 +25,7 @@ from coilbench.base.errors import (
     LimitExceeded,
     ProtocolError,
     ReplyTimeout,
+    RunAborted,
 )
 from drivers.address import open_link
 from drivers.analyzers.nanovna_shell import NanoVnaShell, numbers
@@ -270,6 +271,9 @@ class NanoVnaAnalyzer:
         timeout = points * (2.0 / plan.if_bandwidth + _POINT_OVERHEAD) * 1.5 + _SCAN_OVERHEAD
         total = np.zeros((points, _COLUMNS))
         for _ in range(plan.averages):
+            # short scans end before the shell would ask
+            if abort():
+                raise RunAborted(f"{self.name}: stopped before '{command}'")
             lines = self._shell.ask(command, timeout=timeout, abort=abort)
             total += self._checked(command, lines, points, grid)
         return (total / plan.averages)[: grid.size]

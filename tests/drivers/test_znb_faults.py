@@ -82,6 +82,8 @@ def test_znb_sixteen_ports_are_256_parameters_of_one_trigger() -> None:
     ):
         analyzer.configure(PLAN)
         network = analyzer.sweep()
+        part = analyzer.sweep((12, 10))
+    np.testing.assert_allclose(part.s, network.s[:, [11, 9]][:, :, [11, 9]], atol=TOLERANCE)
     assert network.s.shape == (PLAN.points, 16, 16)
     np.testing.assert_allclose(network.s, device.scattering(network.f), atol=TOLERANCE)
 
@@ -96,7 +98,9 @@ def test_znb_rf_is_on_only_while_it_sweeps(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("fault", "after"),
     [
-        *product(["drop_reply", "close_mid_reply", "hang_up", "garbage", "late"], [0, 2, 4, 6]),
+        *product(["close_mid_reply", "hang_up", "garbage"], [0, 2, 4, 6]),
+        # the trigger's answer and the data
+        *product(["drop_reply", "late"], [3, 6]),
         # once: a dead HiSLIP instrument takes PyVISA-py's own 5 s
         ("half_then_stall", 6),
         ("split", 0),
