@@ -44,7 +44,7 @@ Metre = Annotated[float, _in("m")]
 Second = Annotated[float, _in("s"), Field(gt=0.0)]
 Hertz = Annotated[float, _in("Hz"), Field(gt=0.0)]
 Ampere = Annotated[float, _in("A"), Field(ge=0.0)]
-Kelvin = Annotated[float, _in("K"), Field(gt=0.0)]
+Kelvin = Annotated[float, _in("K"), Field(gt=1.0, lt=400.0)]
 Volt = Annotated[float, _in("V"), Field(gt=0.0)]
 Decibel = Annotated[float, _in("dB")]
 DecibelMilliwatt = Annotated[float, _in("dBm")]
@@ -208,7 +208,7 @@ class Limits(Table):
 
     s11_db: Annotated[Decibel, Field(lt=0.0)] = -20.0
     coupling_db: Annotated[Decibel, Field(lt=0.0)] = -10.0
-    isolation_db: Annotated[Decibel, Field(lt=0.0)] = -20.0
+    isolation_db: Annotated[Decibel, Field(lt=0.0)] = -10.0
     noise_correlation: float = Field(default=0.6, gt=0.0, le=1.0)
     snr_minimum: float = Field(
         default=4.0, gt=0.0, description="Median voxel SNR in the background compartment."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from coilbench.procedures.detuning import check_detuning
 from coilbench.procedures.quantify import check_noise, quantify_scan
 from coilbench.procedures.scan import scan_phantom, scan_plan
 from coilbench.procedures.tune import NucleusPorts, TunePlan, tune
-from coilbench.run_report import Measured, report_page, run_record, truths
+from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
 from coilbench.session import run_folder, software, stop_signals, write_atomically
 from coils.quality import Limits
 from coils.tuning_state import TuningGoal
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from coils.quality import PortJudgement
 
 #: Tuning goes on to this far below the limit, as a margin for drift and noise, dB.
-_MARGIN_DB = 6.0
+_MARGIN_DB: Final = 6.0
+#: Seconds of silence after which the guardian takes the run for hung; gridding alone may take one.
+_SILENCE: Final = 3.0
 
 
 def run_bench_file(path: Path, runs: Path, watcher: EventSink, /) -> Outcome:
@@ -60,13 +62,13 @@ def run_bench_file(path: Path, runs: Path, watcher: EventSink, /) -> Outcome:
     scan_plan(file)  # a scan that cannot be played is known before anything moves
     with stop_signals(), run_folder(runs, file.name, watcher) as folder:
         shutil.copyfile(path, folder.path / "bench.toml")
-        with Guardian(safe_actions(file), folder.path / "guardian.jsonl"):
+        with Guardian(safe_actions(file), folder.path / "guardian.jsonl", timeout=_SILENCE):
             folder.emit(Event("step", "Open instruments"))
             with open_bench(file) as bench:
                 for instrument in bench.instruments:
                     folder.emit(Event("instrument", f"{instrument.name}: {instrument.identity}"))
-                measured = measure(bench, folder)
-        return conclude(file, measured, folder)
+                acquired = acquire(bench, folder)
+        return conclude(quantify(acquired, folder), folder)
 
 
 def nucleus_ports(file: BenchFile, /) -> tuple[NucleusPorts, ...]:
@@ -78,8 +80,8 @@ def nucleus_ports(file: BenchFile, /) -> tuple[NucleusPorts, ...]:
     return tuple(sorted(groups, key=lambda group: group.frequency))
 
 
-def measure(bench: Bench, folder: RunFolder, /) -> Measured:
-    """Tune, characterise, scan and quantify with open instruments.
+def acquire(bench: Bench, folder: RunFolder, /) -> Acquired:
+    """Tune, characterise and scan with open instruments.
 
     Parameters
     ----------
@@ -116,28 +118,36 @@ def measure(bench: Bench, folder: RunFolder, /) -> Measured:
         emit=emit,
     )
     scanned = scan_phantom(bench, folder.path, on_event=emit)
-    emit(Event("step", "Detune channel 1 by 1 % and compare its SNR with the S-matrix"))
+    emit(Event("step", "Detune channel 1 by 1 %"))
     detuning = check_detuning(bench, scanned_group, 1, emit=emit)
-    emit(Event("step", "SNR and sodium concentration"))
-    receiving = next(group for group in character.nuclei if group.nucleus == scanned_group.nucleus)
-    return Measured(
+    return Acquired(
         file=file,
         started=started,
         identities={instrument.name: instrument.identity for instrument in bench.instruments},
-        software=software(),
         tuned=tuned,
         character=character,
         scanned=scanned,
-        noise=check_noise(file, scanned, receiving.s),
         detuning=detuning,
+    )
+
+
+def quantify(acquired: Acquired, folder: RunFolder, /) -> Measured:
+    """Derive noise agreement, SNR and concentrations; needs no instrument any more."""
+    folder.emit(Event("step", "SNR and sodium concentration"))
+    file, scanned = acquired.file, acquired.scanned
+    receiving = next(group for group in acquired.character.nuclei if group.nucleus == file.scan.nucleus)
+    return Measured(
+        acquired=acquired,
+        software=software(),
+        noise=check_noise(file, scanned, receiving.s),
         quantified=quantify_scan(file, scanned),
     )
 
 
-def conclude(file: BenchFile, measured: Measured, folder: RunFolder, /) -> Outcome:
+def conclude(measured: Measured, folder: RunFolder, /) -> Outcome:
     """Judge, write images, report and record, and return the outcome."""
     folder.emit(Event("step", "Write images, report and record"))
-    judged = judge_run(file, measured)
+    judged = judge_run(measured)
     checks = truths(measured)
     outcome = Outcome(folder.path, judged, checks)
     grid = measured.scanned.images[0].grid
@@ -152,8 +162,9 @@ def conclude(file: BenchFile, measured: Measured, folder: RunFolder, /) -> Outco
     return outcome
 
 
-def judge_run(file: BenchFile, measured: Measured, /) -> tuple[Judged, ...]:
+def judge_run(measured: Measured, /) -> tuple[Judged, ...]:
     """Judge what a physicist signs: matching, coupling, noise, SNR, and every check vial."""
+    file, quantified = measured.file, measured.quantified
     limits = file.limits
     worst: dict[str, PortJudgement] = {}
     for row in measured.character.judgements:
@@ -171,7 +182,7 @@ def judge_run(file: BenchFile, measured: Measured, /) -> tuple[Judged, ...]:
         )
         for quantity, row in worst.items()
     ]
-    noise, quantified = measured.scanned.noise, measured.quantified
+    noise = measured.scanned.noise
     return (
         *array,
         judge(

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """Everything that a run measured.
+class Acquired:
+    """Everything that a run took from the instruments.
 
     Parameters
     ----------
@@ -35,22 +35,64 @@ class Measured:
         The bench file.
     started
         UTC.
-    identities, software
-        What the instruments say they are; versions.
-    tuned, character, scanned, noise, detuning, quantified
+    identities
+        What the instruments say they are.
+    tuned, character, scanned, detuning
         Results of the procedures, in their order.
     """
 
     file: BenchFile
     started: datetime
     identities: Mapping[str, str]
-    software: Mapping[str, str]
     tuned: TuneResult
     character: ArrayCharacter
     scanned: Scanned
-    noise: NoiseCheck
     detuning: DetuningCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Everything that a run measured.
+
+    Parameters
+    ----------
+    acquired
+        From the instruments.
+    software
+        Versions that decide the numbers.
+    noise, quantified
+        Derived from it.
+    """
+
+    acquired: Acquired
+    software: Mapping[str, str]
+    noise: NoiseCheck
     quantified: Quantified
+
+    @property
+    def file(self) -> BenchFile:
+        """The bench file."""
+        return self.acquired.file
+
+    @property
+    def tuned(self) -> TuneResult:
+        """How tuning went."""
+        return self.acquired.tuned
+
+    @property
+    def character(self) -> ArrayCharacter:
+        """The array as tuned."""
+        return self.acquired.character
+
+    @property
+    def scanned(self) -> Scanned:
+        """Noise and images."""
+        return self.acquired.scanned
+
+    @property
+    def detuning(self) -> DetuningCheck:
+        """One channel detuned."""
+        return self.acquired.detuning
 
 
 def truths(measured: Measured, /) -> tuple[str, ...]:
@@ -80,15 +122,16 @@ def truths(measured: Measured, /) -> tuple[str, ...]:
         ),
         _snr_line(quantified),
         (
-            f"Channel {detuning.channel} detuned by {100 * detuning.shift:.2f} %: SNR × {detuning.measured:.4f} "
-            f"± {2 * detuning.uncertainty:.4f} (95 %) received, × {detuning.predicted:.4f} predicted from S."
+            f"Channel {detuning.channel} detuned by {100 * detuning.shift:.2f} %: its SNR falls to "
+            f"{detuning.measured:.4f} ± {2 * detuning.uncertainty:.4f} (95 %) of what it was; S predicts "
+            f"{detuning.predicted:.4f}."
         ),
         (f"Sodium: {len(inside)} of {len(truth)} check vials within their 95 % interval: {sodium} mmol/L."),
     )
 
 
 def _snr_line(quantified: Quantified) -> str:
-    """Return the background's SNR by prediction, pseudo-replica and, where there are two scans, difference."""
+    """Return the background's SNR by prediction, by pseudo-replica, and from two scans if there are two."""
     value, said = quantified.median_snr, []
     for found, how in (
         (quantified.pseudo_replica, "by pseudo-replica"),
@@ -114,12 +157,12 @@ def run_record(
         "verdict": str(overall(judged)),
         "judged": list(judged),
         "truths": list(checks),
-        "started_utc": measured.started.isoformat(timespec="seconds"),
+        "started_utc": measured.acquired.started.isoformat(timespec="seconds"),
         "bench": file.name,
         "array": file.array.serial_number,
         "b0_t": file.b0,
         "larmor_frequencies_hz": {name: file.larmor_frequency(name) for name in file.array.nuclei},
-        "instruments": dict(measured.identities),
+        "instruments": dict(measured.acquired.identities),
         "software": dict(measured.software),
         "tuning": {
             "reached": tuned.reached,
@@ -189,11 +232,11 @@ def report_page(measured: Measured, judged: tuple[Judged, ...], checks: tuple[st
     )
     facts = (
         ("run", run),
-        ("started", measured.started.strftime("%Y-%m-%d %H:%M UTC")),
+        ("started", measured.acquired.started.strftime("%Y-%m-%d %H:%M UTC")),
         ("array", f"{file.array.serial_number}, {file.array.channels} channels"),
         ("field", f"{file.b0:g} T: {frequencies}"),
         ("phantom", file.phantom.name),
-        *measured.identities.items(),
+        *measured.acquired.identities.items(),
         ("software", ", ".join(f"{name} {version}" for name, version in measured.software.items())),
     )
     sections = (

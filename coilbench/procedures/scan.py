@@ -126,7 +126,6 @@ def scan_phantom(
                 live.feed(acquisition)
             images.append(live.snapshot())
             noise = images[0].noise
-        writer.finish()
     on_event(Event("step", "Store as MRD HDF5"))
     count = write_hdf5(folder / "raw.mrd", folder / "raw.h5")
     if noise is None:

@@ -40,6 +40,9 @@ def test_unknown_nucleus_lists_the_known() -> None:
         ("10 µs", "s", 1e-5),
         ("12 mT/m", "T/m", 12e-3),
         (3, "T", 3.0),
+        ("293.15 K", "K", 293.15),
+        ("4 mK", "K", 4e-3),
+        ("5 m", "m", 5.0),
     ],
 )
 def test_engineering_text_is_exact(text: str | float, unit: str, value: float) -> None:
