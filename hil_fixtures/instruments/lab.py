@@ -110,6 +110,7 @@ class Lab:
         ports = LabPorts() if ports is None else ports
         self.world: Final = World.tuned(seed, settings) if tuned else World(settings, seed)
         self._stack = ExitStack()
+        self._is_started = False
         self._line = TriggerLine(self.world)
         self._analyzer = RsZnbt(
             self.world,
@@ -183,19 +184,22 @@ class Lab:
         }
 
     def start(self) -> Self:
-        """Start everything; returns when all can be reached.
+        """Start everything, once; returns when all can be reached.
 
         Raises
         ------
         OSError
             A port is taken; what had started is stopped.
         """
+        if self._is_started:
+            return self
         with ExitStack() as stack:
             for part in (self._tuner, self._scanner, self._analyzer, self._nanovna, self._tuner_line):
                 stack.enter_context(part)
             for server in self._servers.values():
                 stack.enter_context(server)
             self._stack = stack.pop_all()
+        self._is_started = True
         return self
 
     def hang_up(self, name: str) -> None:
@@ -277,13 +281,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGINT, lambda _number, _frame: ended.set())
     else:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Lab(
+    lab = Lab(
         seed=chosen.seed,
         time_scale=chosen.time_scale,
         serial=not chosen.no_pty,
         tuned=chosen.tuned,
         ports=ports,
-    ) as lab:
+    )
+    try:
+        lab.start()
+    except OSError as error:
+        print(f"simulated bench: {error}; is another one running? Choose --port-base.", file=sys.stderr)
+        return 1
+    with lab:
         print(json.dumps(lab.addresses), flush=True)
         threading.Thread(target=_watch_owner, args=(ended,), daemon=True).start()
         ended.wait()

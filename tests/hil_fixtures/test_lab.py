@@ -223,6 +223,17 @@ def test_ports_from_a_base() -> None:
     assert (DEFAULT_PORTS.analyzer_hislip, DEFAULT_PORTS.receivers) == (4880, 11111)
 
 
+def test_taken_port_is_one_clear_line() -> None:
+    """Exit code 1 and one sentence, no traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "hil_fixtures.instruments.lab", "--port-base", str(port - 3)]
+        done = subprocess.run(command, input="", capture_output=True, text=True, timeout=60.0, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("simulated bench: ")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "hil_fixtures.instruments.lab", "--seed", "3"]
