@@ -9,6 +9,7 @@ then calls it a timeout, and its clear does not return. ``drivers.tcp`` carries 
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import socket
 import time
@@ -20,6 +21,7 @@ from drivers.link import WireLost, WireRefused, WireTimeout
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pyvisa
     from pyvisa.resources import MessageBasedResource
 
 _LAN: Final = re.compile(
@@ -58,7 +60,7 @@ class VisaWire:
         self.close()
         _knock(self._name, timeout)
         try:
-            opened = pyvisa.ResourceManager().open_resource(self._name)
+            opened = _visa().open_resource(self._name)
         except (pyvisa.Error, OSError, ValueError, RuntimeError) as error:
             _close_left_open(error)
             raise WireRefused(
@@ -129,6 +131,14 @@ class VisaWire:
         if self._resource is None:
             raise WireLost("the VISA resource is closed")
         return self._resource
+
+
+@functools.cache
+def _visa() -> pyvisa.ResourceManager:
+    """Return the VISA library found; looking for one takes 0.2 s, too long while RF is on."""
+    import pyvisa
+
+    return pyvisa.ResourceManager()
 
 
 def _milliseconds(seconds: float) -> int:
