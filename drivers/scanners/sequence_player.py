@@ -38,7 +38,7 @@ _PLAY_MARGIN: Final = 10.0
 _LOOK: Final = (0.002, 0.05)
 
 
-def open_scanner(address: str, *, name: str, timeout: float = 5.0, watchdog: float = 2.0) -> SequencePlayer:
+def open_scanner(address: str, *, name: str, timeout: float = 5.0, watchdog: float = 4.0) -> SequencePlayer:
     """Open a sequence player and make it safe: amplifier off, nothing playing.
 
     Parameters
@@ -50,7 +50,8 @@ def open_scanner(address: str, *, name: str, timeout: float = 5.0, watchdog: flo
     timeout
         Seconds that an ordinary answer may take.
     watchdog
-        Seconds of silence after which the player switches the amplifier off.
+        Seconds of silence after which the player switches the amplifier off. Live reconstruction may hold the
+        interpreter for more than a second; whoever wants it off earlier has a guardian.
 
     Raises
     ------
