@@ -55,9 +55,10 @@ class Assembler:
         self._radius = plan.design.radius(readout.times - plan.dead_time) * (plan.fov / plan.matrix)
         centres = receive_filter.centres(setting.plan.samples, setting.settling_samples)
         times = setting.first_sample_time + centres * setting.plan.dwell_time
-        # Carrier and oscillator agree at the trigger, where the oscillator restarts; the oscillator's
-        # quantisation makes them drift apart within the window.
-        self._phase = residual_phase(plan.transmit_frequency - setting.plan.frequency, times)
+        # Spins and oscillator agree at the trigger, where the oscillator restarts, and drift apart within
+        # the window: the oscillator is quantised, and the carrier is a multiple of 1/TR, up to half of that
+        # away from where the spins precess after the pulse.
+        self._phase = residual_phase(plan.larmor_frequency - setting.plan.frequency, times)
         self._kept = slice(None) if noise else slice(readout.first, readout.first + readout.times.size)
 
     def acquisitions(self, block: ReceiveBlock, lines: Sequence[Line], /) -> Iterator[ismrmrd.Acquisition]:

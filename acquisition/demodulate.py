@@ -225,7 +225,7 @@ def residual_phase(offset: float, times: ArrayLike, /) -> NDArray[np.complex64]:
     Parameters
     ----------
     offset
-        Transmit frequency minus the receiver's true local oscillator, in Hz.
+        The spins' frequency minus the receiver's true local oscillator, in Hz.
     times
         Seconds from the moment at which both had the same phase (the trigger), any shape.
     """

@@ -51,7 +51,8 @@ def scan_header(
         One per receive channel, in order.
     """
     doubles = {
-        "centerFrequency_Hz": plan.transmit_frequency,
+        "centerFrequency_Hz": plan.larmor_frequency,
+        "transmitFrequency_Hz": plan.transmit_frequency,
         "localOscillator_Hz": setting.plan.frequency,
         "sampleTime_us": receive_filter.output_interval * 1e6,
         "receiverNoiseBandwidth_Hz": receive_filter.noise_bandwidth,

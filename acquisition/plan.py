@@ -138,9 +138,14 @@ class RadialScanPlan:
         return np.arange(self.spokes, dtype=np.int64)
 
     @property
+    def larmor_frequency(self) -> float:
+        """Frequency at which the spins precess in ``b0``, in Hz; the data's zero frequency."""
+        return self.nucleus.larmor_frequency(self.b0)
+
+    @property
     def transmit_frequency(self) -> float:
         """Whole multiple of 1/TR nearest to the Larmor frequency, in Hz."""
-        turns = round(self.nucleus.larmor_frequency(self.b0) * self.repetition_time)
+        turns = round(self.larmor_frequency * self.repetition_time)
         return turns / self.repetition_time
 
     @property

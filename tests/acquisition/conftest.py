@@ -15,6 +15,7 @@ import pypulseq
 import pytest
 
 from coilbench.base.errors import RunAborted
+from coilbench.base.nuclei import nucleus
 from drivers.protocols import ReceiveBlock, ReceivePlan, ReceiveSetting, never
 
 STAGES = 6
@@ -150,7 +151,9 @@ class FakeReceiver:
         plan, ratio = setting.plan, setting.filter_decimation
         times = (np.arange(plan.samples * ratio) + 0.5) / self.clock
         position = np.stack([np.interp(times, edges, axis) for axis in k], axis=-1)
-        phase = carrier * moment + (carrier - plan.frequency) * times
+        # The carrier sets the phase, then the spins precess at their own frequency, not at the carrier's.
+        larmor = nucleus("23Na").larmor_frequency(bench.scanner.b0)
+        phase = carrier * moment + (larmor - plan.frequency) * times
         signal = bench.spins.signal(position) * np.exp(2j * np.pi * np.mod(phase, 1.0)) if bench.rf else 0.0
         received = bench.spins.sensitivities[:, None] * signal * np.ones(times.size)
         if bench.noise_density:

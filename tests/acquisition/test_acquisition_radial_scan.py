@@ -48,7 +48,8 @@ def test_spokes_carry_the_exact_signal_on_their_trajectory(make_bench):
     """
     bench = make_bench()
     scan = prepare_scan(bench.scanner, bench.receiver, _plan())
-    assert abs(scan.plan.transmit_frequency - scan.setting.plan.frequency) > 1.0
+    assert abs(scan.plan.larmor_frequency - scan.setting.plan.frequency) > 1.0
+    assert abs(scan.plan.larmor_frequency - scan.plan.transmit_frequency) > 1.0
     acquisitions = list(scan.acquire())
     assert [a.idx.kspace_encode_step_1 for a in acquisitions] == list(range(24))
     turned = np.exp(1j * np.angle(np.vdot(_expected(bench, acquisitions[0]), acquisitions[0].data)))
@@ -217,7 +218,8 @@ def test_recorded_scan_reads_back_whole(make_bench, tmp_path):
     doubles = {item.name: item.value for item in header.userParameters.userParameterDouble}
     system = header.acquisitionSystemInformation
     assert strings["nucleus"] == "23Na"
-    assert doubles["centerFrequency_Hz"] == scan.plan.transmit_frequency
+    assert doubles["centerFrequency_Hz"] == scan.plan.larmor_frequency
+    assert doubles["transmitFrequency_Hz"] == scan.plan.transmit_frequency
     assert doubles["receiverNoiseBandwidth_Hz"] == scan.receive_filter.noise_bandwidth
     assert system.relativeReceiverNoiseBandwidth == pytest.approx(
         scan.receive_filter.relative_noise_bandwidth
