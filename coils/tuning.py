@@ -7,7 +7,9 @@ or says that it is over. All ports of all nuclei move together, one sweep of the
 2. the positions at which no port should reflect, by prediction; go there, at most as far as
    predictions have been right so far; measure, learn from the error, and again until all are below the aim.
 
-A state that is worse than the best one seen is left by planning again from the best one. Every trimmer ends
+When that stalls with a port still far from resonance (an analyzer's residual errors hide the little that it
+absorbs there), wide sweeps follow, and its dip is walked to its frequency in strides. A state that is worse
+than the best one seen is left by planning again from the best one. Every trimmer ends
 each move from below (gears have play) and never leaves its travel. What cannot be reached is named with what
 is missing.
 """
@@ -43,6 +45,13 @@ _LEARNING_POINTS: Final = 11
 _NO_ANSWER: Final = 8e-4
 #: Part of its fellows' capacitance per step below which a trimmer counts as not moving.
 _DEAD_SLOPE: Final = 0.1
+#: A port that reflects more than this at its own frequency is far from resonance there.
+_FAR: Final = 0.7
+#: A minimum of |S_ii| below this is a dip; it is looked for within so much of the port's frequency.
+_DIP: Final = 0.93
+_DIP_SPAN: Final = 0.3
+#: How far a dip is moved at once, as a part of the port's frequency: about two bandwidths.
+_STRIDE: Final = 0.02
 #: Relative improvement of the sum of squared reflections that counts as progress.
 _PROGRESS: Final = 0.95
 
@@ -131,13 +140,25 @@ def advance(
         return replace(state, phase=Phase.MATCH_PROBE), _probe(state, 1)
     if before.last is None:
         raise ValueError("the state holds no baseline")
-    transition = _transition(state, before.last, seen)
-    if before.phase is Phase.MATCH_PROBE:
-        return replace(state, phase=Phase.TUNE_PROBE, match_probe=transition), _probe(state, 0)
-    state = _learned(state, transition)
-    if state.sweeps >= state.goal.sweeps or state.stalled >= state.goal.patience:
+    if np.array_equal(sweep.frequencies, before.last.sweep.frequencies):
+        transition = _transition(state, before.last, seen)
+        if before.phase is Phase.MATCH_PROBE:
+            return replace(state, phase=Phase.TUNE_PROBE, match_probe=transition), _probe(state, 0)
+        state = _learned(state, transition)
+    return _continue(state)
+
+
+def _continue(state: TuningState) -> tuple[TuningState, Action]:
+    """Go on matching or walking, or stop for want of sweeps or of progress."""
+    if state.phase is not Phase.WALKING:
+        state = replace(state, phase=Phase.MATCHING)
+        if state.stalled >= state.goal.patience and _far_ports(state):
+            return _walk(state)
+    # a walking dip shows at its port's frequency only when it arrives there
+    patience = state.goal.patience * (2 if state.phase is Phase.WALKING else 1)
+    if state.sweeps >= state.goal.sweeps or state.stalled >= patience:
         return _stop(state)
-    return _next_move(replace(state, phase=Phase.MATCHING))
+    return _next_move(state)
 
 
 def _remember(state: TuningState, seen: Seen) -> TuningState:
@@ -147,8 +168,9 @@ def _remember(state: TuningState, seen: Seen) -> TuningState:
         progress = best is None or seen.score < _PROGRESS * best.score
         stalled = 0 if progress else state.stalled + 1
         return replace(state, best=seen, stalled=stalled)
-    probing = state.phase in {Phase.MATCH_PROBE, Phase.TUNE_PROBE}
-    return replace(state, stalled=state.stalled if probing else state.stalled + 1)
+    if state.phase in {Phase.MATCH_PROBE, Phase.TUNE_PROBE}:
+        return state
+    return replace(state, stalled=state.stalled + 1)
 
 
 def _learned(state: TuningState, transition: Transition) -> TuningState:
@@ -167,7 +189,8 @@ def _learned(state: TuningState, transition: Transition) -> TuningState:
     change = float(np.sqrt(np.mean(np.abs((transition.after - transition.before)[:, own, own]) ** 2)))
     reach = state.reach * (2.0 if error < 0.25 * change else 1.0 if error < 0.6 * change else 0.5)
     trimmers = learn(trimmers, transition).moved(transition.steps)
-    bounded = float(np.clip(reach, 2.0 * state.goal.play, 2.0 * state.goal.largest_move))
+    most = state.goal.probe if state.phase is Phase.WALKING else state.goal.largest_move
+    bounded = float(np.clip(reach, state.goal.play, 2.0 * most))
     return replace(state, trimmers=trimmers, reach=bounded, error=error)
 
 
@@ -176,10 +199,11 @@ def _next_move(state: TuningState) -> tuple[TuningState, Action]:
     if state.trimmers is None or state.last is None or state.best is None:
         raise ValueError("nothing has been learned yet")
     origin, trimmers = state.last, state.trimmers
-    if state.stalled >= 2 and state.best.score < 0.5 * origin.score:
+    walking = state.phase is Phase.WALKING
+    if not walking and state.stalled >= 2 and state.best.score < 0.5 * origin.score:
         origin, trimmers = state.best, trimmers.moved(state.best.positions - origin.positions)
         state = replace(state, reach=max(0.5 * state.reach, 2.0 * state.goal.play))
-    own, bands = state.own_frequencies()
+    own, bands = _stepping_stones(state, origin) if walking else state.own_frequencies()
     lowest, highest = state.lowest - origin.positions, state.highest - origin.positions
     lowest[list(state.silent)], highest[list(state.silent)] = 0.0, 0.0
     steps = solve_steps(trimmers, own, origin.sweep.at(own), bands, lowest, highest)
@@ -187,7 +211,44 @@ def _next_move(state: TuningState) -> tuple[TuningState, Action]:
     steps = steps * np.minimum(1.0, state.reach / np.maximum(longest, 1.0))
     targets = np.clip(np.rint(origin.positions + steps), state.lowest, state.highest)
     move = state.move_to(targets)
-    return (state, move) if move.targets else _stop(state)
+    if move.targets:
+        return state, move
+    return _stop(state) if walking or not _far_ports(state) else _walk(state)
+
+
+def _far_ports(state: TuningState) -> tuple[int, ...]:
+    """Return the places of the ports that hardly absorb at their own frequency, silent ones left out."""
+    if state.last is None:
+        return ()
+    far = np.flatnonzero(np.abs(state.last.gamma) > _FAR)
+    return tuple(int(place) for place in far if int(place) not in state.silent)
+
+
+def _walk(state: TuningState) -> tuple[TuningState, Action]:
+    """Sweep widely from here on, to bring the dips of far ports to their frequencies step by step."""
+    nothing: Mapping[str, int] = {}
+    careful = replace(state, phase=Phase.WALKING, stalled=0, reach=2.0 * state.goal.probe)
+    return careful, Move(nothing, nothing)
+
+
+def _stepping_stones(state: TuningState, seen: Seen) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return a frequency for each port at which to match it next, and the index of each.
+
+    What a port absorbs far from its resonance is too little to predict from; at its dip it is not. So a far
+    port is matched a little beside its dip, towards its own frequency.
+    """
+    axis = seen.sweep.frequencies
+    wanted = np.array([port.frequency for port in state.ports])
+    for place in _far_ports(state):
+        own = wanted[place]
+        band = np.flatnonzero(np.abs(axis / own - 1.0) <= _DIP_SPAN)
+        levels = np.abs(seen.sweep.s[band, place, place])
+        if levels.size and float(np.min(levels)) < _DIP:
+            dip = axis[band[int(np.argmin(levels))]]
+            stone = dip + np.clip(own - dip, -_STRIDE * own, _STRIDE * own)
+            if stone != own:
+                wanted[place] = axis[int(np.argmin(np.abs(axis - stone)))]
+    return wanted, np.arange(wanted.size, dtype=np.intp)
 
 
 def _stop(state: TuningState) -> tuple[TuningState, Stop]:
@@ -294,6 +355,9 @@ def _transition(state: TuningState, before: Seen, after: Seen) -> Transition:
         if near.size > _LEARNING_POINTS:
             near = near[np.unique(np.linspace(0, near.size - 1, _LEARNING_POINTS).round().astype(np.intp))]
         chosen.append(near if near.size else np.array([frequency]))
+    if state.phase is Phase.WALKING:
+        stones, _ = _stepping_stones(state, after)
+        chosen += [axis[np.abs(axis / stones[place] - 1.0) <= _STRIDE] for place in _far_ports(state)]
     frequencies = np.unique(np.concatenate(chosen))
     return Transition(
         frequencies,

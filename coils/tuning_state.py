@@ -120,12 +120,13 @@ class ArraySweep:
 
 
 class Phase(StrEnum):
-    """What the next sweep is for."""
+    """What the next sweep is for; one for ``WALKING`` must show the dips of all ports, however far."""
 
     BASELINE = "baseline"
     MATCH_PROBE = "match probe"
     TUNE_PROBE = "tune probe"
     MATCHING = "matching"
+    WALKING = "walking"
     STOPPED = "stopped"
 
 
@@ -215,6 +216,14 @@ class TuningState:
         Sweeps used.
     reach
         Steps that one move may take now.
+    last, best
+        The last sweep, and the one with the least sum of squared reflections.
+    match_probe
+        The first probe, until the second is in.
+    stalled
+        Sweeps since the last progress.
+    silent
+        Places of the ports that no probe changed.
     error
         Error of the last prediction (rms of the own reflections); None before the first.
     """

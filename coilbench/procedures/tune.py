@@ -1,9 +1,9 @@
 """Tune and match all ports of an array at their frequencies, with the bench's analyzer and tuner.
 
 The decisions are in `coils.tuning`; here they meet instruments: a wide sweep before, narrow sweeps around
-every nucleus' frequency while tuning, a wide sweep after. Every sweep and every move is an event with all its
-data. Detuning bias is switched off first. Nothing is assumed of what was set: frequencies and positions are
-read back.
+every nucleus' frequency while tuning (wide ones when dips must be found), a wide sweep after. Every sweep and
+every move is an event with all its data. Detuning bias is switched off first. Nothing is assumed of what was
+set: frequencies and positions are read back.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 #: Half width of the narrow sweeps over their centre, and their points: a loaded bandwidth is about 1 %.
 NARROW_SPAN: Final = 0.02
 _NARROW_POINTS: Final = 21
+#: Fewest points of a wide sweep that shows every dip.
+_WALKING_POINTS: Final = 201
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +239,12 @@ class _Tuning:
 
     def _iterate(self, state: TuningState) -> tuple[TuningState, Stop]:
         """Take narrow sweeps and follow `advance` until it stops."""
+        wide = False
         while True:
             purpose = state.phase
+            if purpose is Phase.WALKING and not wide:
+                wide = True
+                self._configure(self.plan.span, max(self.plan.points, _WALKING_POINTS))
             network = self._sweep()
             sweep = ArraySweep(np.asarray(network.f), np.asarray(network.s))
             state, action = advance(state, sweep, self.positions)
@@ -268,6 +274,8 @@ class _Tuning:
     def _move(self, move: Move, phase: Phase) -> None:
         """Pass the approach, then go to the targets."""
         self._check_abort()
+        if not move.targets:
+            return
         for targets in (move.approach, move.targets):
             if targets:
                 self.positions.update(self.tuner.move(targets, abort=self.abort))
