@@ -43,7 +43,7 @@ def pins() -> str:
 
 def requirements() -> list[str]:
     """Return the build tools, then run-time and development requirements, as pyproject.toml lists them."""
-    import tomllib  # noqa: PLC0415 - does not exist where Python is too old to come this far
+    import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     return [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
@@ -52,8 +52,8 @@ def requirements() -> list[str]:
 def install() -> None:
     """Make .venv and install the package, editable, with its development tools."""
     try:
-        import ensurepip  # noqa: F401, PLC0415
-        import venv  # noqa: PLC0415
+        import ensurepip  # noqa: F401
+        import venv
     except ImportError:
         fail(
             "this Python has no venv module; install it (Debian and Ubuntu: apt install python3-venv) "

@@ -65,9 +65,9 @@ def gridding() -> Row:
 def query() -> Row:
     """Write a setting and query it over a raw socket: ours beside pyvisa-py."""
     import pyvisa
-    from hil_fixtures.instruments.lab import Lab
 
     from drivers.address import open_link
+    from hil_fixtures.instruments.lab import Lab
 
     with Lab(tuned=True) as lab:
         address = lab.addresses["analyzer_tcp"]

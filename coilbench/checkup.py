@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from drivers.protocols import Instrument
 
-#: A default scan keeps its raw stream (140 MB), its HDF5 copy and its images; room for several runs.
+#: A default run keeps a raw stream of 250 MB and an HDF5 copy of it; room for several runs.
 FREE_BYTES: Final = 2 << 30
 
 

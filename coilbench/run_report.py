@@ -230,13 +230,14 @@ def report_page(measured: Measured, judged: tuple[Judged, ...], checks: tuple[st
     frequencies = ", ".join(
         f"{name} {engineering(file.larmor_frequency(name), 'Hz', digits=6)}" for name in file.array.nuclei
     )
+    instruments = enumerate(measured.acquired.identities.items(), start=1)
     facts = (
         ("run", run),
         ("started", measured.acquired.started.strftime("%Y-%m-%d %H:%M UTC")),
         ("array", f"{file.array.serial_number}, {file.array.channels} channels"),
         ("field", f"{file.b0:g} T: {frequencies}"),
         ("phantom", file.phantom.name),
-        *measured.acquired.identities.items(),
+        *((f"instrument {number}", f"{identity}, {name}") for number, (name, identity) in instruments),
         ("software", ", ".join(f"{name} {version}" for name, version in measured.software.items())),
     )
     sections = (
@@ -255,7 +256,8 @@ def _tuning_section(measured: Measured) -> Section:
         title = f"{group.nucleus}, {engineering(group.frequency, 'Hz', digits=6)}"
         limit = measured.file.limits.s11_db
         curves = figures.reflection_figure(tuned.before, tuned.after, group.ports, group.frequency, limit)
-        charts = figures.smith_figure(tuned.before, tuned.after, group.ports, group.frequency)
+        fine = measured.character.network  # the narrower sweep draws the circles round
+        charts = figures.smith_figure(tuned.before, fine, group.ports, group.frequency)
         drawings += [(f"{title}: reflection; the triangle is the limit", curves)]
         drawings += [(f"{title}: Smith charts, a dot at the Larmor frequency", charts)]
     rows = tuple(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from coilbench.base.errors import BenchFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from drivers.protocols import Instrument
 
@@ -27,7 +27,9 @@ def driver_names() -> tuple[str, ...]:
     return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
 
 
-def open_instrument(driver: str, address: str, /, *, name: str, **options: object) -> Instrument:
+def open_instrument(
+    driver: str, address: str | Sequence[str], /, *, name: str, **options: object
+) -> Instrument:
     """Open the instrument at ``address`` with the driver called ``driver``.
 
     Parameters
@@ -35,7 +37,7 @@ def open_instrument(driver: str, address: str, /, *, name: str, **options: objec
     driver
         One of ``driver_names()``.
     address
-        As ``drivers.address`` reads it.
+        As ``drivers.address`` reads it; several for an instrument of several boards.
     name
         What the bench file calls the instrument.
     options

@@ -5,8 +5,6 @@ unconfigured analyzer with a passive, reciprocal device (a coil array, or cables
 must take the time that they take on the instrument: the test of the abort needs one that lasts.
 """
 
-# ruff: noqa: S101 - a contract is a class of tests
-
 from __future__ import annotations
 
 import time

@@ -1,4 +1,3 @@
-# ruff: noqa: S101 - a contract is a class of tests
 """What every receiver driver must keep, on the simulator and on hardware alike.
 
 Subclass ``ReceiverContract`` in a test module and give it two fixtures: ``receiver`` yields an open

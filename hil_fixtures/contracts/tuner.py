@@ -1,4 +1,3 @@
-# ruff: noqa: S101 - a contract is a class of tests
 """What every tuner driver must keep, on the simulator and on hardware alike.
 
 Subclass ``TunerContract`` in a test module and give it a fixture ``tuner`` that yields an open tuner with

@@ -123,8 +123,8 @@ class _PtyEnd:
                 shared_loop.release()
 
     async def _plug_in(self, loop: BackgroundLoop) -> None:
-        import pty  # noqa: PLC0415 - absent on Windows
-        import tty  # noqa: PLC0415
+        import pty
+        import tty
 
         # The line's own end of the slave stays open: without it the master reports an error
         # as soon as the first client closes, as if the instrument were gone.
