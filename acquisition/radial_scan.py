@@ -27,7 +27,7 @@ from coilbench.base.events import Event, EventSink, ignore
 from drivers.protocols import Abort, ReceivePlan, never
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from concurrent.futures import Future
 
     import ismrmrd
@@ -67,6 +67,8 @@ class RadialScan:
         The whole receive chain.
     readout
         Which samples of a window are k-space.
+    sequence
+        Text of the Pulseq file that the scanner has loaded.
     """
 
     scanner: Scanner
@@ -75,6 +77,7 @@ class RadialScan:
     setting: ReceiveSetting
     receive_filter: ReceiveFilter
     readout: Readout
+    sequence: str
 
     def header(self, coil_labels: Sequence[str] | None = None, /) -> Any:  # noqa: ANN401 - untyped library
         """Return the MRD header for noise and scan, an ``ismrmrd.xsd.ismrmrdHeader``.
@@ -103,7 +106,7 @@ class RadialScan:
         abort: Abort = never,
         on_event: EventSink = ignore,
         full_scale: float | None = None,
-    ) -> Iterator[ismrmrd.Acquisition]:
+    ) -> Generator[ismrmrd.Acquisition, None, None]:
         """Play the scan, or its noise scan, and return its acquisitions as they arrive.
 
         RF is off when the iterator has ended or was closed. A consumer that may fail in between closes it,
@@ -162,19 +165,18 @@ def prepare_scan(scanner: Scanner, receiver: Receiver, plan: RadialScanPlan, /) 
         raise InstrumentError(
             scanner.name, f"reports a field of {field:.6g} T; the scan is planned for {plan.b0:.6g} T"
         )
-    triggers = scanner.load(
-        radial_sequence(
-            plan.design,
-            plan.directions,
-            plan.timing,
-            flip_angle=plan.flip_angle,
-            nucleus=plan.nucleus,
-            transmit_frequency=plan.transmit_frequency,
-            b0=plan.b0,
-            fov=plan.fov,
-            limits=plan.limits,
-        )
+    sequence = radial_sequence(
+        plan.design,
+        plan.directions,
+        plan.timing,
+        flip_angle=plan.flip_angle,
+        nucleus=plan.nucleus,
+        transmit_frequency=plan.transmit_frequency,
+        b0=plan.b0,
+        fov=plan.fov,
+        limits=plan.limits,
     )
+    triggers = scanner.load(sequence)
     if triggers != plan.spokes:
         raise InstrumentFault(
             scanner.name, f"would give {triggers} triggers for a sequence of {plan.spokes} repetitions"
@@ -187,7 +189,7 @@ def prepare_scan(scanner: Scanner, receiver: Receiver, plan: RadialScanPlan, /) 
         factor=plan.decimation,
     )
     readout = find_readout(setting, receive_filter, plan.dead_time, plan.readout_duration)
-    return RadialScan(scanner, receiver, plan, setting, receive_filter, readout)
+    return RadialScan(scanner, receiver, plan, setting, receive_filter, readout, sequence)
 
 
 def acquire(

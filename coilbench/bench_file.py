@@ -274,9 +274,10 @@ def read_bench_file(path: Path, /) -> BenchFile:
         )
     try:
         text = raw.decode("utf-8")
-        return BenchFile.model_validate(tomllib.loads(text))
     except UnicodeDecodeError as error:
         raise BenchFileError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    try:
+        return BenchFile.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise BenchFileError(f"{path}: is not TOML: {error}") from error
     except ValidationError as error:

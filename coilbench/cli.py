@@ -6,6 +6,7 @@ argument, unreachable instrument, aborted run, disk full). Science is imported w
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ DataFile = Annotated[Path, typer.Argument(help="Raw data: a run folder, MRD (.mr
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a cp1252 console must not end a run
     words = sys.argv[1:]
     try:
@@ -52,9 +53,10 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         code = _explain(CoilbenchError("stopped by Ctrl-C; outputs are off"), as_json="--json" in words)
     except Exception as error:
-        if not hasattr(error, "show"):  # click's errors show themselves
+        show = getattr(error, "show", None)  # click's errors show themselves
+        if show is None:
             raise
-        error.show()
+        show()
         code = COULD_NOT_MEASURE
     raise SystemExit(code if isinstance(code, int) else 0)
 

@@ -138,7 +138,7 @@ def _whole(reader: StreamReader, on_event: EventSink) -> Iterator[ismrmrd.Acquis
     try:
         for acquisition in reader:
             count += 1
-            if acquisition.idx.repetition == 0:
+            if acquisition.getHead().idx.repetition == 0:
                 yield acquisition
     except TruncatedStream as error:
         on_event(Event("note", f"{error}; {count} acquisitions are whole and are used"))

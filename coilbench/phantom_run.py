@@ -192,6 +192,7 @@ def judge_run(measured: Measured, /) -> tuple[Judged, ...]:
             uncertainty=2.0 / np.sqrt(noise.effective_samples),
             at_most=limits.noise_correlation,
         ),
+        judge("spokes clipped or incomplete", measured.scanned.flagged, "", at_most=0),
         judge("SNR of the background, median", quantified.median_snr, "", at_least=limits.snr_minimum),
         *_check_vials(file, quantified),
     )

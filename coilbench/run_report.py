@@ -192,6 +192,7 @@ def run_record(
             "echo_time_s": scanned.readout.echo_time,
             "spokes": scanned.plan.spokes,
             "acquisitions": scanned.acquisitions,
+            "flagged_spokes": scanned.flagged,
         },
         "noise": {
             "covariance_v2": noise.covariance,

@@ -13,6 +13,7 @@ import secrets
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
@@ -160,7 +161,7 @@ def jsonable(value: Any, /) -> Any:  # noqa: ANN401, PLR0911 - any JSON value, a
         return jsonable(value.tolist())
     if is_dataclass(value) and not isinstance(value, type):
         return jsonable(asdict(value))
-    if hasattr(value, "items"):
+    if isinstance(value, Mapping):
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [jsonable(item) for item in value]

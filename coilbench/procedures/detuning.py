@@ -6,6 +6,7 @@ noise in both states. That closes the loop from network to image without any ima
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -141,8 +142,10 @@ def _steps_for(
 
 def _signal_to_noise(scan: RadialScan, channel: int, abort: Abort) -> tuple[float, float]:
     """Return a channel's signal at the start of the spokes over its noise, and the standard uncertainty."""
-    noise = _samples(scan.acquire(noise=True, abort=abort), channel)
-    signal = _samples(scan.acquire(abort=abort), channel)[:, :_CENTRAL]
+    with closing(scan.acquire(noise=True, abort=abort)) as windows:
+        noise = _samples(windows, channel)
+    with closing(scan.acquire(abort=abort)) as spokes:
+        signal = _samples(spokes, channel)[:, :_CENTRAL]
     sigma = float(np.sqrt(np.mean(np.abs(noise) ** 2) / 2.0))
     level = float(np.abs(signal.mean()))
     relative = float(np.hypot(1.0 / np.sqrt(2.0 * noise.size), sigma / level / np.sqrt(signal.size)))

@@ -5,12 +5,14 @@ Every acquisition is on disk before it is reconstructed; the reconstruction neve
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from acquisition.plan import plan_scan
 from acquisition.radial_scan import prepare_scan
 from acquisition.record import write_hdf5
+from acquisition.sort import LineFlag
 from acquisition.stream import StreamWriter
 from coilbench.base.errors import BenchFileError
 from coilbench.base.events import Event, EventSink, ignore
@@ -48,6 +50,8 @@ class Scanned:
         Times and radii of a spoke, for blur and decay.
     acquisitions
         How many acquisitions are in the files.
+    flagged
+        Spokes with something against them: clipped, with a gap, or begun too late.
     """
 
     plan: RadialScanPlan
@@ -57,6 +61,7 @@ class Scanned:
     images: tuple[ChannelImages, ...]
     readout: RadialReadout
     acquisitions: int
+    flagged: int
 
 
 def scan_plan(file: BenchFile, /) -> RadialScanPlan:
@@ -107,25 +112,31 @@ def scan_phantom(
     plan = scan_plan(file)
     scan = prepare_scan(bench.scanner, bench.receiver, plan)
     labels = [f"{file.array.serial_number} ch{number + 1}" for number in range(file.array.channels)]
-    grid = Grid((plan.matrix,) * 3, (plan.fov,) * 3)
-    full_scale = file.instruments.receiver.full_scale
+    grid = Grid((plan.matrix, plan.matrix, plan.matrix), (plan.fov, plan.fov, plan.fov))
     images: list[ChannelImages] = []
     noise: NoiseModel | None = None
+    flagged = 0
     with StreamWriter(folder / "raw.mrd", scan.header(labels)) as writer:
-        first = LiveReconstruction(grid)
+        live = LiveReconstruction(grid)
         on_event(Event("step", "Noise pre-scan (RF off)"))
-        for acquisition in writer.record(scan.acquire(noise=True, abort=abort, on_event=on_event)):
-            first.feed(acquisition)
+        with closing(scan.acquire(noise=True, abort=abort, on_event=on_event)) as windows:
+            for acquisition in writer.record(windows):
+                live.feed(acquisition)
         for repetition in range(file.scan.repetitions):
             on_event(Event("step", f"Sodium scan {repetition + 1} of {file.scan.repetitions}"))
-            live = first if repetition == 0 else LiveReconstruction(grid, noise=noise)
-            spokes = scan.acquire(abort=abort, on_event=on_event, full_scale=full_scale)
-            for acquisition in spokes:
-                acquisition.idx.repetition = repetition
-                writer.append(acquisition)
-                live.feed(acquisition)
+            scanning = scan.acquire(
+                repetition=repetition,
+                abort=abort,
+                on_event=on_event,
+                full_scale=file.instruments.receiver.full_scale,
+            )
+            with closing(scanning) as spokes:
+                for acquisition in writer.record(spokes):
+                    flagged += int(acquisition.getHead().user_int[0]) != LineFlag.NONE
+                    live.feed(acquisition)
             images.append(live.snapshot())
             noise = images[0].noise
+            live = LiveReconstruction(grid, noise=noise)
     on_event(Event("step", "Store as MRD HDF5"))
     count = write_hdf5(folder / "raw.mrd", folder / "raw.h5")
     if noise is None:
@@ -138,6 +149,7 @@ def scan_phantom(
         images=tuple(images),
         readout=_spoke(scan),
         acquisitions=count,
+        flagged=flagged,
     )
 
 

@@ -82,8 +82,8 @@ def smith_figure(before: skrf.Network, after: skrf.Network, ports: Sequence[int]
         for channel, port in enumerate(ports):
             trace = sweep.s[near, port - 1, port - 1]
             colour = COLOURS[channel % len(COLOURS)]
-            axes.plot(trace.real, trace.imag, color=colour, lw=0.8)
-            at = sweep.s[int(np.argmin(np.abs(sweep.f - frequency))), port - 1, port - 1]
+            axes.plot(np.real(trace), np.imag(trace), color=colour, lw=0.8)
+            at = complex(sweep.s[int(np.argmin(np.abs(sweep.f - frequency))), port - 1, port - 1])
             axes.plot([at.real], [at.imag], marker="o", ms=4, color=colour)
         axes.set(title=title, xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal")
         axes.set_axis_off()
