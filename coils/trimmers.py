@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 Z0: Final = 50.0
 _GUESSES: Final = 121
 _ITERATIONS: Final = 12
+#: So many ports of one type give a median worth more than each one's own guess; they differ from it by this
+#: much (natural logarithm, standard deviation): tolerance, position and bend of the scale.
+_ENOUGH_ALIKE: Final = 3
+_SPREAD_ALIKE: Final = 0.3
 #: Smallest believed error of a prediction: noise, drift, directivity.
 _ERROR_FLOOR: Final = 1e-3
 
@@ -190,7 +194,7 @@ def reflections(s: NDArray[np.complex128], bands: NDArray[np.intp]) -> NDArray[n
     return np.asarray(s[bands, own, own], dtype=np.complex128)
 
 
-def first_guess(match_probe: Transition, tune_probe: Transition) -> Trimmers:
+def first_guess(match_probe: Transition, tune_probe: Transition, groups: NDArray[np.intp]) -> Trimmers:
     """Return what two small moves tell: all match trimmers first, then, from there, all tune trimmers.
 
     A series capacitance changes the impedance matrix by just its own reactance. The tune trimmer's change is
@@ -201,11 +205,11 @@ def first_guess(match_probe: Transition, tune_probe: Transition) -> Trimmers:
     ----------
     match_probe, tune_probe
         Every port's match, then every port's tune trimmer moved by an amount other than 0.
+    groups
+        Number of each port's type of trimmers (its nucleus), shape (port,).
     """
     omega = 2.0 * np.pi * match_probe.frequencies[:, None]
-    z_before, z_after = (_open_impedance(s) for s in (match_probe.before, match_probe.after))
-    weight = np.abs(z_after + Z0) ** -4.0
-    change = np.sum(weight * omega * (z_after - z_before).imag, axis=0) / np.sum(weight, axis=0)
+    change = _elastance_change(match_probe)
 
     before, after = _own_impedance(tune_probe.before), _own_impedance(tune_probe.after)
     guesses = np.geomspace(0.3e-12, 1e-9, _GUESSES)[:, None, None]
@@ -224,9 +228,46 @@ def first_guess(match_probe: Transition, tune_probe: Transition) -> Trimmers:
     # change = 1/C_before - 1/C_after
     before_match = 1.0 / np.maximum(change + 1.0 / after_match, 0.2 / after_match)
     match_slope = (after_match - before_match) / match_probe.steps[:, 1]
-    smallest = 1e-6 * after_match
-    broad = np.diag(np.repeat([0.5, 0.7, 0.7], best.size) ** 2)
-    return Trimmers(before_match, np.maximum(match_slope, smallest), tune_slope, broad)
+    found = np.stack([before_match, np.maximum(match_slope, 1e-6 * after_match), tune_slope])
+    spread = np.repeat([[0.5], [0.7], [0.7]], best.size, axis=1)
+    for group in np.unique(groups):
+        alike = groups == group
+        if np.count_nonzero(alike) >= _ENOUGH_ALIKE:
+            found[:, alike] = np.median(found[:, alike], axis=1, keepdims=True)
+            spread[:, alike] = _SPREAD_ALIKE
+    return Trimmers(found[0], found[1], found[2], np.diag(spread.ravel() ** 2))
+
+
+def probed_slopes(trimmers: Trimmers, match_probe: Transition, tune_probe: Transition) -> NDArray[np.float64]:
+    """Return the capacitance per step that each probed trimmer showed by itself, without its fellows' help.
+
+    Of the open-circuit impedance matrix a match trimmer changes its own diagonal term only, and so does a
+    tune trimmer of the admittance matrix behind the match capacitors: a trimmer that did not move shows
+    nothing.
+
+    Parameters
+    ----------
+    trimmers
+        Believed at the start of the tune probe.
+    match_probe, tune_probe
+        As for `first_guess`.
+
+    Returns
+    -------
+    Shape (port, 2), tune and match, F per step; uncertain by tens of percent far from resonance.
+    """
+    omega = 2.0 * np.pi * match_probe.frequencies[:, None]
+    change = _elastance_change(match_probe)
+    own = np.arange(change.size)
+    inner = []
+    for s in (tune_probe.before, tune_probe.after):
+        impedance = 2.0 * Z0 * np.linalg.inv(np.eye(own.size) - s)
+        impedance[:, own, own] -= Z0 + 1.0 / (1j * omega * trimmers.match_capacitance)
+        inner.append(np.linalg.inv(impedance)[:, own, own])
+    weight = np.abs(inner[0]) ** -2.0
+    added = np.sum(weight * (inner[1] - inner[0]).imag / omega, axis=0) / np.sum(weight, axis=0)
+    by_match = change * trimmers.match_capacitance**2 / match_probe.steps[:, 1]
+    return np.stack([added / tune_probe.steps[:, 0], by_match], axis=1)
 
 
 def learn(trimmers: Trimmers, transition: Transition) -> Trimmers:
@@ -374,10 +415,20 @@ def _own_impedance(s: NDArray[np.complex128]) -> NDArray[np.complex128]:
     return np.asarray(Z0 * (1.0 + gamma) / (1.0 - gamma), dtype=np.complex128)
 
 
-def _open_impedance(s: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    """Return the impedance into each port with the others open, shape (frequency, port)."""
-    full = 2.0 * Z0 * np.linalg.inv(np.eye(s.shape[-1]) - s)
-    return np.asarray(np.diagonal(full, axis1=1, axis2=2) - Z0, dtype=np.complex128)
+def _elastance_change(match_probe: Transition) -> NDArray[np.float64]:
+    """Return 1/C before - 1/C after of each series capacitor in 1/F, shape (port,).
+
+    From the impedance into each port with the others open, which no other match trimmer changes.
+    """
+    identity = np.eye(match_probe.before.shape[-1])
+    before, after = (
+        np.diagonal(2.0 * Z0 * np.linalg.inv(identity - s), axis1=1, axis2=2)
+        for s in (match_probe.before, match_probe.after)
+    )
+    omega = 2.0 * np.pi * match_probe.frequencies[:, None]
+    weight = np.abs(after) ** -4.0
+    change = np.sum(weight * omega * (after - before).imag, axis=0) / np.sum(weight, axis=0)
+    return np.asarray(change, dtype=np.float64)
 
 
 def _by_belief(

@@ -26,6 +26,7 @@ from coils.trimmers import (
     first_guess,
     learn,
     prediction_error,
+    probed_slopes,
     reflections,
     solve_steps,
 )
@@ -102,6 +103,7 @@ def begin(
         match_probe=None,
         stalled=0,
         silent=(),
+        dead=(),
     )
     now = state.as_array(positions)
     targets = np.clip(now, lowest, highest)
@@ -180,10 +182,16 @@ def _learned(state: TuningState, transition: Transition) -> TuningState:
         first = state.match_probe
         if first is None:
             raise ValueError("the state holds no match probe")
-        trimmers = learn(first_guess(first, transition), first).moved(first.steps)
-        trimmers = learn(trimmers, transition).moved(transition.steps)
-        silent = _silent_ports(first, transition)
-        return replace(state, trimmers=trimmers, match_probe=None, silent=silent)
+        _, groups = state.own_frequencies()
+        trimmers = learn(first_guess(first, transition, groups), first).moved(first.steps)
+        learned = learn(trimmers, transition).moved(transition.steps)
+        return replace(
+            state,
+            trimmers=learned,
+            match_probe=None,
+            silent=_silent_ports(first, transition),
+            dead=_dead_axes(probed_slopes(trimmers, first, transition), groups),
+        )
     error = prediction_error(trimmers, transition)
     own = np.arange(transition.before.shape[-1])
     change = float(np.sqrt(np.mean(np.abs((transition.after - transition.before)[:, own, own]) ** 2)))
@@ -268,12 +276,14 @@ def _unreached(state: TuningState) -> tuple[Unreached, ...]:
     high = [place for place, level in enumerate(state.best_reflections_db) if level >= state.goal.limit_db]
     if not high:
         return ()
-    missing, dead_axes = _missing_travel(state), _dead_axes(state)
+    missing = _missing_travel(state)
     found: list[Unreached] = []
     for place in high:
         port = state.ports[place]
         axes = (port.tune, port.match)
-        dead = [axes[column] for column in np.flatnonzero(dead_axes[place])]
+        dead = [
+            name for column, name in enumerate(axes) if place in state.silent or (place, column) in state.dead
+        ]
         reasons = [
             f"{name} would have to go {abs(beyond):.0f} steps beyond the "
             f"{'upper' if beyond > 0 else 'lower'} end of its travel"
@@ -319,19 +329,10 @@ def _silent_ports(match: Transition, tune: Transition) -> tuple[int, ...]:
     return tuple(int(place) for place in np.flatnonzero(quiet))
 
 
-def _dead_axes(state: TuningState) -> NDArray[np.bool_]:
-    """Return which axes seem not to move, shape (port, 2): tune and match.
-
-    Those of silent ports, and those whose learned slope is a small part of their fellows'.
-    """
-    dead = np.zeros(state.lowest.shape, dtype=np.bool_)
-    if state.trimmers is not None:
-        _, bands = state.own_frequencies()
-        for column, slope in enumerate((state.trimmers.tune_slope, state.trimmers.match_slope)):
-            usual = np.array([np.median(slope[bands == band]) for band in bands])
-            dead[:, column] = slope < _DEAD_SLOPE * usual
-    dead[list(state.silent)] = True
-    return dead
+def _dead_axes(slopes: NDArray[np.float64], groups: NDArray[np.intp]) -> tuple[tuple[int, int], ...]:
+    """Return place and column of the trimmers that showed little of their fellows' slope when probed."""
+    usual = np.array([np.median(slopes[groups == group], axis=0) for group in groups])
+    return tuple((int(place), int(column)) for place, column in np.argwhere(slopes < _DEAD_SLOPE * usual))
 
 
 def _probe(state: TuningState, column: int) -> Move:

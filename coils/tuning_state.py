@@ -224,6 +224,8 @@ class TuningState:
         Sweeps since the last progress.
     silent
         Places of the ports that no probe changed.
+    dead
+        Place and column (tune 0, match 1) of trimmers that showed nothing when probed.
     error
         Error of the last prediction (rms of the own reflections); None before the first.
     """
@@ -242,6 +244,7 @@ class TuningState:
     match_probe: Transition | None
     stalled: int
     silent: tuple[int, ...]
+    dead: tuple[tuple[int, int], ...]
 
     @property
     def reflections_db(self) -> tuple[float, ...]:

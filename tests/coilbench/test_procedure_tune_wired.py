@@ -38,7 +38,7 @@ def test_an_array_is_tuned_and_characterised_over_the_wire(seed: int) -> None:
         rf = dict(lab.world.rf_outputs)
     assert result.reached
     assert np.abs(np.concatenate((own[0, :8], own[1, 8:]))).max() < 0.1
-    assert result.sweeps <= 16
+    assert result.sweeps <= 12
     assert not any(rf.values())
     for group in character.nuclei:
         assert group.reflections_db.max() < -20.0

@@ -98,11 +98,12 @@ def probes(loops: LMatchedLoops, noise: float, seed: int) -> tuple[Transition, T
     return Transition(AXIS, s[0], s[1], match), Transition(AXIS, s[1], s[2], tune)
 
 
-def test_two_probes_tell_the_three_numbers_of_every_port() -> None:
+@pytest.mark.parametrize("groups", [[0, 1, 2], [0, 0, 0]])
+def test_two_probes_tell_the_three_numbers_of_every_port(groups: list[int]) -> None:
     """At -75 dB noise all capacitances and slopes come out within 3 %, from no prior knowledge."""
     loops = LMatchedLoops()
     first, second = probes(loops, 1.8e-4, 5)
-    guess = first_guess(first, second)
+    guess = first_guess(first, second, np.array(groups))
     belief = learn(guess, first).moved(first.steps)
     belief = learn(belief, second)
     assert belief.match_capacitance == pytest.approx(loops.match + 150 * loops.match_slope, rel=0.03)
