@@ -28,15 +28,15 @@ Window = Literal["none", "hamming"]
 
 
 def spoke_weights(radii: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return the spherical shell, in 1/m³, that each sample of a centre-out spoke stands for.
+    """Return the volume element 4 pi k² dk, in 1/m³, of each sample of a centre-out spoke.
 
-    The shells reach from half way to the neighbour below to half way to the neighbour above, so one
-    spoke's weights sum to the volume of the ball that all spokes fill; divide by their number.
+    dk reaches from half way to the sample below (the centre, for the first) to half way to the one above,
+    so one spoke's weights sum to about the ball that all spokes fill; divide by their number.
 
     Parameters
     ----------
     radii
-        |k| in 1/m, shape (..., sample), in any order; equal radii share their shell.
+        |k| in 1/m, shape (..., sample), in any order; samples of equal radius share their element.
 
     Returns
     -------
@@ -46,32 +46,37 @@ def spoke_weights(radii: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     ------
     ValueError
         Fewer than two samples.
+
+    Notes
+    -----
+    Not the volume of the shell between the half-way spheres: that is 4 pi (k² h + h³ / 12), and its second
+    term weighs the centre too much (by 26 % of a 20 mmol/L vial in a 50 mmol/L bath for steps of 4.4 1/m
+    at the centre, measured). The integrand is even in k, so the plain rule has no error of order h².
     """
     k = np.asarray(radii, dtype=np.float64)
     if k.shape[-1] < 2:
         raise ValueError(f"a spoke needs at least two samples, got {k.shape[-1]}")
     order = np.argsort(k, axis=-1, kind="stable")
     ascending = np.take_along_axis(k, order, axis=-1)
-    middle = 0.5 * (ascending[..., 1:] + ascending[..., :-1])
-    last = ascending[..., -1:] + 0.5 * (ascending[..., -1:] - ascending[..., -2:-1])
-    edges = np.concatenate([np.zeros_like(last), middle, last], axis=-1)
-    shells = 4 * np.pi / 3 * np.diff(edges**3, axis=-1)
-    shells = _share_ties(ascending, shells)
-    weights = np.empty_like(shells)
-    np.put_along_axis(weights, order, shells, axis=-1)
+    below = np.concatenate([np.zeros_like(ascending[..., :1]), ascending[..., :-1]], axis=-1)
+    beyond = 2 * ascending[..., -1:] - ascending[..., -2:-1]
+    above = np.concatenate([ascending[..., 1:], beyond], axis=-1)
+    elements = _share_ties(ascending, 4 * np.pi * ascending**2 * 0.5 * (above - below))
+    weights = np.empty_like(elements)
+    np.put_along_axis(weights, order, elements, axis=-1)
     return weights
 
 
-def _share_ties(ascending: NDArray[np.float64], shells: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Spread each shell over the samples of equal radius (typically those before the gradient starts)."""
+def _share_ties(ascending: NDArray[np.float64], elements: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spread the elements of samples of equal radius evenly over them."""
     tied = np.diff(ascending, axis=-1) <= 1e-6 * ascending[..., -1:]
     if not np.any(tied):
-        return shells
-    shared = shells.reshape(-1, shells.shape[-1]).copy()
+        return elements
+    shared = elements.reshape(-1, elements.shape[-1]).copy()
     for row, ties in zip(shared, tied.reshape(-1, tied.shape[-1]), strict=True):
         group = np.concatenate([[0], np.cumsum(~ties)])
         row[:] = (np.bincount(group, weights=row) / np.bincount(group))[group]
-    return shared.reshape(shells.shape)
+    return shared.reshape(elements.shape)
 
 
 def solid_angles(directions: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

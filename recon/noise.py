@@ -39,7 +39,7 @@ class NoiseModel:
         Noise-equivalent bandwidth over the sampling rate, shape (channel,): mean power density over the
         density in the passband, 1 for white noise.
     offset
-        |mean| over sigma, shape (channel,).
+        |mean| over the noise's own sigma (mean taken off), shape (channel,).
     kurtosis
         Of real and imaginary parts together, shape (channel,); 3 for Gaussian noise.
     quadrature_ratio
@@ -254,6 +254,7 @@ class NoiseScan:
                 f"channel {dead} shows no noise at all: check that it is connected and powered"
             )
         real, imaginary, fourth = self._sums
+        mean = np.abs(self._mean / count)
         length = max(self._spectra)
         spectrum = self._spectra[length]
         return NoiseModel(
@@ -261,7 +262,7 @@ class NoiseScan:
             samples=count,
             effective_samples=count / _squared_autocorrelation(spectrum),
             bandwidth_ratio=_bandwidth_ratio(spectrum, self.passband),
-            offset=np.abs(self._mean / count) / np.sqrt(power / 2),
+            offset=mean / np.sqrt(np.maximum(power - mean**2, np.finfo(float).tiny) / 2),
             kurtosis=(fourth / (2 * count)) / ((real + imaginary) / (2 * count)) ** 2,
             quadrature_ratio=real / imaginary,
             dwell_time=self.dwell_time,

@@ -1,0 +1,127 @@
+"""The noise model against known covariances, and whitening of complex correlations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from coilbench.base.errors import MeasurementError
+from recon.noise import NoiseScan, apply_channels, noise_model, whitening_matrix
+
+
+def correlated(covariance, samples, seed=0):
+    parts = np.random.default_rng(seed).standard_normal((2, covariance.shape[0], samples))
+    white = (parts[0] + 1j * parts[1]) / np.sqrt(2)
+    return (np.linalg.cholesky(covariance) @ white).astype(np.complex64)
+
+
+@pytest.fixture(scope="module")
+def covariance():
+    """Four channels of unequal level and strong complex (not real) correlation."""
+    parts = np.random.default_rng(7).standard_normal((2, 4, 4))
+    factor = parts[0] + 1j * parts[1]
+    return factor @ factor.conj().T + np.diag([1.0, 2.0, 4.0, 8.0])
+
+
+def test_covariance_is_found_within_its_sampling_error(covariance):
+    """Each element of N samples scatters by sqrt(P_ii P_jj / N); five of those."""
+    model = noise_model(correlated(covariance, 20_000), 1e-5, passband=1.0)
+    power = np.real(np.diag(covariance))
+    limit = 5 * np.sqrt(np.outer(power, power) / 20_000)
+    assert np.all(np.abs(model.covariance - covariance) < limit)
+    np.testing.assert_allclose(model.sigma, np.sqrt(power / 2), rtol=5 / np.sqrt(20_000))
+
+
+def test_complex_correlation_is_whitened_not_conjugated(covariance):
+    """W Psi W^H = 2: with the conjugate by mistake the correlations of this matrix stay above 0.3."""
+    whitening = whitening_matrix(covariance)
+    np.testing.assert_allclose(whitening @ covariance @ whitening.conj().T, 2 * np.eye(4), atol=1e-10)
+    wrong = whitening @ covariance.conj() @ whitening.conj().T
+    scale = np.sqrt(np.real(np.diag(wrong)))
+    assert np.max(np.abs(wrong / np.outer(scale, scale) - np.eye(4))) > 0.3
+
+
+def test_whitened_noise_has_unit_real_deviation(covariance):
+    """The root of two of the field: real and imaginary parts have deviation 1, the complex power is 2."""
+    whitened = apply_channels(whitening_matrix(covariance), correlated(covariance, 20_000, 3))
+    assert whitened.dtype == np.complex64
+    np.testing.assert_allclose(whitened.real.std(axis=1), 1, rtol=5 / np.sqrt(2 * 20_000))
+    np.testing.assert_allclose(whitened.imag.std(axis=1), 1, rtol=5 / np.sqrt(2 * 20_000))
+
+
+def test_mean_is_kept_in_the_covariance_and_reported(covariance):
+    """An offset is a fault to be shown, not to be subtracted."""
+    noise = correlated(covariance, 20_000) + np.complex64(3.0)
+    model = noise_model(noise, 1e-5, passband=1.0)
+    np.testing.assert_allclose(model.offset, 3.0 / np.sqrt(np.real(np.diag(covariance)) / 2), rtol=0.05)
+    assert np.real(model.covariance[0, 0]) > np.real(covariance[0, 0]) + 5
+
+
+def test_windows_may_come_one_by_one(covariance):
+    """Summing up window by window equals the model of the whole; the caller's array is left alone."""
+    noise = correlated(covariance, 64 * 128).reshape(4, 64, 128)
+    before = noise.copy()
+    scan = NoiseScan(1e-5)
+    for index in range(64):
+        scan.add(noise[:, index])
+    whole = noise_model(noise, 1e-5)
+    np.testing.assert_allclose(scan.model().covariance, whole.covariance, rtol=1e-12)
+    np.testing.assert_array_equal(noise, before)
+
+
+def test_bandwidth_ratio_and_effective_samples_follow_a_known_filter():
+    """A two-point average has density cos²(pi f): ratio 0.5 over the density at 0.
+
+    Lag one correlates by 1/2, so the sum of squared autocorrelation is 1 + 2/4: N / 1.5 samples count.
+    """
+    white = correlated(np.eye(2), 400 * 513).reshape(2, 400, 513)
+    model = noise_model(((white[..., 1:] + white[..., :-1]) / 2).astype(np.complex64), 1e-5, passband=0.05)
+    np.testing.assert_allclose(model.bandwidth_ratio, 0.5, rtol=0.05)
+    assert model.effective_samples == pytest.approx(model.samples / 1.5, rel=0.05)
+
+
+def test_image_covariance_scales_with_sampling_rate_and_passband():
+    """Half the sample interval in the noise scan: the image's samples have half that noise power."""
+    model = noise_model(correlated(np.eye(2), 50_000), 0.5e-5, passband=1.0)
+    np.testing.assert_allclose(model.image_covariance(1e-5), model.covariance / 2)
+
+
+def test_health_numbers_of_sound_and_sick_channels():
+    """Gaussian noise has kurtosis 3 and equal quadratures; a weak Q branch and clipping show."""
+    noise = correlated(np.eye(3), 50_000)
+    noise[1] = noise[1].real * 1.0 + 0.5j * noise[1].imag
+    noise[2] = np.clip(noise[2].real, -0.7, 0.7) + 1j * np.clip(noise[2].imag, -0.7, 0.7)
+    model = noise_model(noise, 1e-5, passband=1.0)
+    assert model.kurtosis[0] == pytest.approx(3, abs=5 * np.sqrt(24 / 100_000))
+    assert model.quadrature_ratio[0] == pytest.approx(1, abs=0.05)
+    assert model.quadrature_ratio[1] == pytest.approx(4, rel=0.05)
+    assert model.kurtosis[2] < 2.5
+
+
+def test_uncorrelated_channels_show_the_predicted_correlation():
+    """E|rho| = sqrt(pi / 4N); 100 samples per channel are enough, fewer are not."""
+    model = noise_model(correlated(np.eye(32), 1024), 1e-5, passband=1.0)
+    assert model.mean_correlation == pytest.approx(model.correlation_floor, rel=0.05)
+    assert not model.has_enough_samples
+    assert noise_model(correlated(np.eye(8), 1024), 1e-5, passband=1.0).has_enough_samples
+
+
+def test_a_dead_channel_is_named():
+    """Counting from one, as on the bench."""
+    noise = correlated(np.eye(3), 1000)
+    noise[1] = 0
+    with pytest.raises(MeasurementError, match="channel 2 shows no noise"):
+        noise_model(noise, 1e-5)
+
+
+def test_two_channels_with_one_signal_are_refused():
+    """The covariance is singular and nothing can be whitened."""
+    noise = correlated(np.eye(3), 1000)
+    noise[2] = noise[0]
+    with pytest.raises(MeasurementError, match="two channels carry the same signal"):
+        noise_model(noise, 1e-5, passband=1.0).whitening(1e-5)
+
+
+def test_no_noise_at_all_says_what_to_do():
+    with pytest.raises(MeasurementError, match="must come before the spokes"):
+        NoiseScan(1e-5).model()
