@@ -20,7 +20,7 @@ from coilbench.procedures.quantify import check_noise, quantify_scan
 from coilbench.procedures.scan import scan_phantom, scan_plan
 from coilbench.procedures.tune import NucleusPorts, TunePlan, tune
 from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
-from coilbench.session import run_folder, software, stop_signals, write_atomically
+from coilbench.session import run_folder, software, stop_signals, storing, write_atomically
 from coils.quality import Limits
 from coils.tuning_state import TuningGoal
 from recon.nifti import write_nifti
@@ -61,7 +61,8 @@ def run_bench_file(path: Path, runs: Path, watcher: EventSink, /) -> Outcome:
     file = read_bench_file(path)
     scan_plan(file)  # a scan that cannot be played is known before anything moves
     with stop_signals(), run_folder(runs, file.name, watcher) as folder:
-        shutil.copyfile(path, folder.path / "bench.toml")
+        with storing(folder.path / "bench.toml"):
+            shutil.copyfile(path, folder.path / "bench.toml")
         with Guardian(safe_actions(file), folder.path / "guardian.jsonl", timeout=_SILENCE):
             folder.emit(Event("step", "Open instruments"))
             with open_bench(file) as bench:
@@ -100,8 +101,9 @@ def acquire(bench: Bench, folder: RunFolder, /) -> Acquired:
     goal = TuningGoal(limit_db=limits.s11_db, aim_db=limits.s11_db - _MARGIN_DB)
     plan = TunePlan(groups, goal, sweep.span, sweep.points, sweep.if_bandwidth, sweep.sweep_power_dbm)
     tuned = tune(bench.analyzer, bench.tuner, plan, emit=emit)
-    tuned.before.write_touchstone("before", dir=str(folder.path))
-    tuned.after.write_touchstone("after", dir=str(folder.path))
+    for name, network in (("before", tuned.before), ("after", tuned.after)):
+        with storing(folder.path / name):
+            network.write_touchstone(name, dir=str(folder.path))
 
     emit(Event("step", "Characterise the array"))
     character = characterise(
@@ -151,12 +153,13 @@ def conclude(measured: Measured, folder: RunFolder, /) -> Outcome:
     checks = truths(measured)
     outcome = Outcome(folder.path, judged, checks)
     grid = measured.scanned.images[0].grid
-    write_nifti(
-        folder.path / "image.nii.gz", measured.quantified.snr, grid, description="SNR (real-part sigma)"
-    )
-    write_nifti(
-        folder.path / "tsc.nii.gz", measured.quantified.tsc.concentration, grid, description="Na mmol/L"
-    )
+    quantified = measured.quantified
+    for name, image, unit in (
+        ("image.nii.gz", quantified.snr, "SNR (real-part sigma)"),
+        ("tsc.nii.gz", quantified.tsc.concentration, "Na mmol/L"),
+    ):
+        with storing(folder.path / name):
+            write_nifti(folder.path / name, image, grid, description=unit)
     write_atomically(outcome.report, report_page(measured, judged, checks, folder.path.name))
     folder.finish(run_record(measured, judged, checks, folder.path.name))
     return outcome

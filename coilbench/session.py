@@ -5,6 +5,7 @@ A folder without ``record.json`` is a run that did not finish; its raw stream is
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -22,14 +23,15 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import numpy as np
 
-from coilbench.base.errors import RunAborted, StorageError
+from coilbench.base.errors import CoilbenchError, RunAborted, StorageError
+from coilbench.base.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from types import FrameType
 
-    from coilbench.base.events import Event, EventSink
+    from coilbench.base.events import EventSink
 
 #: Version of the layout of record.json.
 RECORD_SCHEMA: Final = 1
@@ -60,18 +62,32 @@ class RunFolder:
         StorageError
             The disk refused.
         """
+        self._write(event)
+        self.watcher(event)
+
+    def give_up(self, error: BaseException, /) -> None:
+        """Write down why the run ends without a record, and tell the reader of ``error`` what is left."""
+        reasons = [str(error), *getattr(error, "__notes__", ())]
+        # a full disk may be the very reason
+        with contextlib.suppress(StorageError):
+            self._write(Event("failed", "; ".join(reasons), {"error": type(error).__name__}))
+        if (self.path / "raw.mrd").is_file():
+            error.add_note(
+                f"what was acquired before is safe in {self.path}; `coilbench recon` reconstructs it from there"
+            )
+        else:
+            error.add_note(f"nothing had been acquired yet; what happened is in {self.path}")
+
+    def _write(self, event: Event) -> None:
         line = {
             "utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "kind": event.kind,
             "message": event.message,
             "data": jsonable(event.data),
         }
-        try:
+        with storing(self.path / "events.jsonl"):
             self._log.write(json.dumps(line, allow_nan=False) + "\n")
             self._log.flush()
-        except OSError as error:
-            raise storage_error(self.path / "events.jsonl", error) from error
-        self.watcher(event)
 
     def finish(self, record: dict[str, Any], /) -> Path:
         """Write record.json, atomically and last, and return its path.
@@ -86,12 +102,16 @@ class RunFolder:
 
     def close(self) -> None:
         """Close the event log."""
-        self._log.close()
+        # every event was flushed when it came; what a full disk refused then it refuses again now
+        with contextlib.suppress(OSError):
+            self._log.close()
 
 
 @contextmanager
 def run_folder(parent: Path, name: str, watcher: EventSink, /) -> Iterator[RunFolder]:
     """Make a new folder ``parent/<UTC>_<name>_<4 hex>`` and keep its event log open.
+
+    An error that leaves the block is logged there, and gets a note on what can be read in the folder.
 
     Raises
     ------
@@ -100,15 +120,16 @@ def run_folder(parent: Path, name: str, watcher: EventSink, /) -> Iterator[RunFo
     """
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     path = parent / f"{stamp}_{_UNSAFE.sub('-', name)[:48]}_{secrets.token_hex(2)}"
-    try:
+    with storing(path):
         parent.mkdir(parents=True, exist_ok=True)
         path.mkdir()
         log = (path / "events.jsonl").open("x", encoding="utf-8")
-    except OSError as error:
-        raise storage_error(path, error) from error
     folder = RunFolder(path, watcher, log)
     try:
         yield folder
+    except (CoilbenchError, ExceptionGroup) as error:
+        folder.give_up(error)
+        raise
     finally:
         folder.close()
 
@@ -122,22 +143,35 @@ def write_atomically(path: Path, text: str, /) -> Path:
         The disk refused; what stood at ``path`` before is untouched.
     """
     part = path.with_name(path.name + ".part")
-    try:
+    with storing(path):
         with part.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+    return path
+
+
+@contextmanager
+def storing(path: Path, /) -> Iterator[None]:
+    """Say what it means that the disk refuses to store ``path``, where a library would say OSError.
+
+    Raises
+    ------
+    StorageError
+        The block raised OSError.
+    """
+    try:
+        yield
     except OSError as error:
         raise storage_error(path, error) from error
-    return path
 
 
 def storage_error(path: Path, error: OSError, /) -> StorageError:
     """Return what a refused write means to the user."""
     return StorageError(
-        f"{path}: the disk refused ({error.strerror}); free some space or choose another folder with --runs. "
-        "What was acquired before is safe."
+        f"{path}: the disk refused ({error.strerror or error}); free some space or choose another folder "
+        "with --runs"
     )
 
 
@@ -176,15 +210,21 @@ def software() -> dict[str, str]:
 
 @contextmanager
 def stop_signals() -> Iterator[None]:
-    """Turn SIGTERM (and Ctrl-Break on Windows) into RunAborted, so that every ``finally`` makes safe."""
+    """Turn Ctrl-C and SIGTERM (Ctrl-Break on Windows) into RunAborted, so that every ``finally`` makes safe.
+
+    Only the first one counts: the outputs are on their way off then, and a second one would interrupt that.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        raise RunAborted(f"stopped by {signal.Signals(number).name}; outputs are off")
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        what = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        raise RunAborted(f"stopped by {what}; outputs are off")
 
-    numbers = [signal.SIGTERM]
+    numbers = [signal.SIGINT, signal.SIGTERM]
     if sys.platform == "win32":
         numbers.append(signal.SIGBREAK)
     before = {number: signal.signal(number, stop) for number in numbers}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from acquisition.radial_scan import prepare_scan
+from coilbench.base.errors import InstrumentError
 from coilbench.base.events import Event, EventSink, ignore
 from coilbench.procedures.scan import scan_plan
 from coils.covariance import snr_factor
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from acquisition.radial_scan import RadialScan
     from coilbench.bench import Bench
     from coilbench.procedures.tune import NucleusPorts
-    from drivers.protocols import NetworkAnalyzer
+    from drivers.protocols import NetworkAnalyzer, Tuner
 
 #: Windows and spokes of each short scan.
 WINDOWS: Final = 64
@@ -94,10 +95,13 @@ def check_detuning(
         emit(Event("detuning.moved", f"channel {channel} detuned by {steps} steps of {axis}"))
         dip, s = _port(bench.analyzer, bench, group, channel)
         snr, u = _signal_to_noise(scan, channel, abort)
-    finally:
-        # Back from below, as the tuner left it: the gears have play.
-        bench.tuner.move({axis: max(bench.tuner.axes[axis].minimum, home - _PROBE_STEPS)})
-        bench.tuner.move({axis: home})
+    except BaseException as error:
+        try:
+            _move_back(bench.tuner, axis, home)
+        except InstrumentError as second:
+            error.add_note(f"and {axis} could not be moved back to {home}: {second}")
+        raise
+    _move_back(bench.tuner, axis, home)
     array = bench.file.array
     noise_figure, temperature = array.preamplifier_noise_figure_db, array.temperature
     predicted = snr_factor(s, noise_figure, temperature=temperature)[channel - 1]
@@ -110,6 +114,12 @@ def check_detuning(
         measured=ratio,
         uncertainty=ratio * float(np.hypot(u / snr, tuned_u / tuned_snr)),
     )
+
+
+def _move_back(tuner: Tuner, axis: str, home: int) -> None:
+    """Approach ``home`` from below, as tuning left it: the gears have play."""
+    tuner.move({axis: max(tuner.axes[axis].minimum, home - _PROBE_STEPS)})
+    tuner.move({axis: home})
 
 
 def _port(

@@ -16,6 +16,7 @@ from acquisition.sort import LineFlag
 from acquisition.stream import StreamWriter
 from coilbench.base.errors import BenchFileError
 from coilbench.base.events import Event, EventSink, ignore
+from coilbench.session import write_atomically
 from drivers.protocols import Abort, never
 from recon.grid import Grid
 from recon.live import LiveReconstruction
@@ -101,7 +102,7 @@ def scan_phantom(
     bench
         Open instruments; RF is off afterwards.
     folder
-        Where ``raw.mrd``, ``raw.idx`` and ``raw.h5`` go.
+        Where ``scan.seq``, ``raw.mrd``, ``raw.idx`` and ``raw.h5`` go.
 
     Raises
     ------
@@ -111,6 +112,7 @@ def scan_phantom(
     file = bench.file
     plan = scan_plan(file)
     scan = prepare_scan(bench.scanner, bench.receiver, plan)
+    write_atomically(folder / "scan.seq", scan.sequence)
     labels = [f"{file.array.serial_number} ch{number + 1}" for number in range(file.array.channels)]
     grid = Grid((plan.matrix, plan.matrix, plan.matrix), (plan.fov, plan.fov, plan.fov))
     images: list[ChannelImages] = []
