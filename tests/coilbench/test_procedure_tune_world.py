@@ -203,6 +203,28 @@ def test_another_load_is_tuned_again(conductivity: float) -> None:
     assert true_levels(world).max() < -24.0
 
 
+class ImperfectAnalyzer(WorldAnalyzer):
+    """Adds a residual directivity of -50 dB to every reflection, as a real calibration leaves it."""
+
+    def sweep(self, ports: Sequence[int] | None = None, /, *, abort: Abort = lambda: False) -> skrf.Network:
+        network = super().sweep(ports, abort=abort)
+        parts = np.random.default_rng(self.port_count).normal(size=(2, 16)) * 10 ** (-50 / 20) / np.sqrt(2)
+        network.s = network.s + np.diag(parts[0] + 1j * parts[1])
+        return network
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_residual_directivity_hides_far_resonances_but_not_their_dips(seed: int) -> None:
+    """What predictions from afar cannot do, walking the dips does: all ports are tuned in the end."""
+    world, _, tuner, plan = bench(seed)
+    events: list[Event] = []
+    result = tune(ImperfectAnalyzer(world, seed), tuner, plan, emit=events.append)
+    assert result.reached
+    assert true_levels(world).max() < -20.0
+    walked = [event for event in events if event.data.get("purpose") == "walking"]
+    assert (result.sweeps > 20) == bool(walked)
+
+
 def test_an_abort_ends_it_before_the_next_move_and_leaves_the_trimmers() -> None:
     """Asked after three sweeps, it stops there."""
     _, analyzer, tuner, plan = bench(7)
