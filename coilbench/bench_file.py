@@ -72,9 +72,11 @@ class Instrument(Table):
 class Boards(Table):
     """The receivers: several boards that sample together."""
 
-    driver: DriverName
-    addresses: tuple[str, ...] = Field(min_length=1)
-    full_scale: Volt = Field(default=0.25, description="Peak voltage of a full-scale reading.")
+    driver: DriverName = Field(description="Name of an installed driver.")
+    addresses: tuple[str, ...] = Field(
+        min_length=1, description="One for each board, in the order of the channels."
+    )
+    full_scale: Volt = Field(default=0.25, description="Peak voltage of a full-scale reading, V.")
 
 
 class Instruments(Table):
@@ -89,17 +91,23 @@ class Instruments(Table):
 class Array(Table):
     """The coil array: channels, nuclei, ports of the analyzer, axes of the tuner, preamplifiers."""
 
-    serial_number: str = Field(default="unnamed", max_length=64)
-    channels: int = Field(ge=1, le=128)
-    nuclei: tuple[NucleusName, ...] = Field(min_length=1)
-    ports: dict[NucleusName, tuple[int, ...]]
+    serial_number: str = Field(
+        default="unnamed", max_length=64, description="Also names the coils in MRD files."
+    )
+    channels: int = Field(ge=1, le=128, description="Loops, and receive channels.")
+    nuclei: tuple[NucleusName, ...] = Field(min_length=1, description='Such as "23Na", "1H".')
+    ports: dict[NucleusName, tuple[int, ...]] = Field(
+        description="Analyzer port of channel 1, 2, ... by nucleus."
+    )
     axes: dict[NucleusName, str] = Field(
         description="Prefix of the tuner's axes, such as 'na' in ch1.na.tune."
     )
-    reference_impedance: float = Field(default=50.0, gt=0.0)
-    preamplifier_gain_db: Decibel
-    preamplifier_noise_figure_db: Annotated[Decibel, Field(ge=0.0)]
-    temperature: Kelvin = 293.15
+    reference_impedance: float = Field(default=50.0, gt=0.0, description="Ohm.")
+    preamplifier_gain_db: Decibel = Field(description="Voltage gain in dB.")
+    preamplifier_noise_figure_db: Annotated[Decibel, Field(ge=0.0)] = Field(
+        description="In dB, against 290 K."
+    )
+    temperature: Kelvin = Field(default=293.15, description="Of coils and phantom, K.")
 
     @model_validator(mode="after")
     def _ports_fit_channels(self) -> Array:
@@ -120,9 +128,11 @@ class Array(Table):
 class Material(Table):
     """A solution or gel and its relaxation; T2* has a short and a long part where it is biexponential."""
 
-    t1: Second
-    t2_long: Second
-    t2_short: Second | None = None
+    t1: Second = Field(description="T1, s.")
+    t2_long: Second = Field(description="T2*, or its long part, s.")
+    t2_short: Second | None = Field(
+        default=None, description="Short part of T2*, s; absent where T2* has one part."
+    )
     short_fraction: float = Field(
         default=0.6, ge=0.0, le=1.0, description="Of the signal, where T2* has two parts."
     )
@@ -137,12 +147,14 @@ class Material(Table):
 class Vial(Table):
     """A ball-shaped vial; references calibrate, checks are measured and compared with their true value."""
 
-    name: str = Field(min_length=1, max_length=32)
-    role: Literal["reference", "check"]
-    material: str
-    position: tuple[Metre, Metre, Metre]
-    radius: Annotated[Metre, Field(gt=0.0)]
-    concentration_mmol_l: float = Field(gt=0.0, description="True sodium concentration, as prepared.")
+    name: str = Field(min_length=1, max_length=32, description="Unique.")
+    role: Literal["reference", "check"] = Field(
+        description="Calibrates, or is checked against its true value."
+    )
+    material: str = Field(description="One of phantom.materials.")
+    position: tuple[Metre, Metre, Metre] = Field(description="Centre x, y, z in the magnet's frame, m.")
+    radius: Annotated[Metre, Field(gt=0.0)] = Field(description="m.")
+    concentration_mmol_l: float = Field(gt=0.0, description="True sodium concentration, as prepared, mmol/L.")
     preparation_tolerance: float = Field(
         default=0.01, ge=0.0, lt=0.5, description="Relative standard uncertainty of the preparation."
     )
@@ -152,7 +164,7 @@ class Phantom(Table):
     """A ball of weak sodium solution with vials in it."""
 
     name: str = Field(min_length=1, max_length=64)
-    radius: Annotated[Metre, Field(gt=0.0)]
+    radius: Annotated[Metre, Field(gt=0.0)] = Field(description="m.")
     background: str = Field(description="Material of the ball.")
     materials: dict[str, Material]
     vials: tuple[Vial, ...]
@@ -188,42 +200,59 @@ class Phantom(Table):
 class Scan(Table):
     """The sodium scan: density-adapted 3D radial, ultrashort echo time."""
 
-    nucleus: NucleusName = "23Na"
-    field_of_view: Annotated[Metre, Field(gt=0.0)] = 0.32
-    matrix: int = Field(default=64, ge=8, le=256)
-    spokes: int = Field(default=3200, ge=64)
-    readout_duration: Second = 5e-3
-    dwell_time: Annotated[Second, Field(ge=1e-6, le=50e-6)] = 10e-6
-    repetition_time: Second = 0.1
-    noise_windows: int = Field(default=128, ge=8)
+    nucleus: NucleusName = Field(default="23Na", description="One of array.nuclei.")
+    field_of_view: Annotated[Metre, Field(gt=0.0)] = Field(
+        default=0.32, description="Edge of the image cube, m."
+    )
+    matrix: int = Field(default=64, ge=8, le=256, description="Voxels along each edge.")
+    spokes: int = Field(default=3200, ge=64, description="Golden-means directions, one a repetition.")
+    readout_duration: Second = Field(
+        default=5e-3, description="From the start of the gradients to the last sample, s."
+    )
+    dwell_time: Annotated[Second, Field(ge=1e-6, le=50e-6)] = Field(
+        default=10e-6,
+        description="Complex sample interval, s: 50 us to 1 us is 20 kHz to 1 MHz of bandwidth.",
+    )
+    repetition_time: Second = Field(default=0.1, description="TR, s.")
+    noise_windows: int = Field(default=128, ge=8, description="Acquired first, with the RF amplifier off.")
     repetitions: int = Field(
         default=2, ge=1, le=2, description="2: the second scan checks the SNR of the first."
     )
-    maximum_gradient: TeslaPerMetre = 12e-3
-    maximum_slew_rate: TeslaPerMetreSecond = 170.0
+    maximum_gradient: TeslaPerMetre = Field(default=12e-3, description="Of the design, T/m.")
+    maximum_slew_rate: TeslaPerMetreSecond = Field(default=170.0, description="Of the design, T/m/s.")
 
 
 class Limits(Table):
     """What makes a run pass, and what no driver may exceed."""
 
-    s11_db: Annotated[Decibel, Field(lt=0.0)] = -20.0
-    coupling_db: Annotated[Decibel, Field(lt=0.0)] = -10.0
-    isolation_db: Annotated[Decibel, Field(lt=0.0)] = -10.0
-    noise_correlation: float = Field(default=0.6, gt=0.0, le=1.0)
+    s11_db: Annotated[Decibel, Field(lt=0.0)] = Field(
+        default=-20.0, description="Every port at its own Larmor frequency, dB."
+    )
+    coupling_db: Annotated[Decibel, Field(lt=0.0)] = Field(
+        default=-10.0, description="Largest |Sij| between channels of one nucleus, dB."
+    )
+    isolation_db: Annotated[Decibel, Field(lt=0.0)] = Field(
+        default=-10.0, description="Largest |Sij| between ports of different nuclei, dB."
+    )
+    noise_correlation: float = Field(default=0.6, gt=0.0, le=1.0, description="Largest |ρ| between channels.")
     snr_minimum: float = Field(
         default=4.0, gt=0.0, description="Median voxel SNR in the background compartment."
     )
-    tsc_tolerance_mmol_l: float = Field(default=6.0, gt=0.0, description="Largest error of a check vial.")
-    source_power_dbm: DecibelMilliwatt = 0.0
-    bias_current: Ampere = 0.1
+    tsc_tolerance_mmol_l: float = Field(
+        default=6.0, gt=0.0, description="Largest error of a check vial, mmol/L."
+    )
+    source_power_dbm: DecibelMilliwatt = Field(
+        default=0.0, description="The analyzer's driver refuses more, dBm."
+    )
+    bias_current: Ampere = Field(default=0.1, description="The tuner's driver refuses more, A.")
 
 
 class Sweep(Table):
     """How the sweeps are made."""
 
-    sweep_power_dbm: DecibelMilliwatt = -10.0
-    if_bandwidth: Hertz = 1e3
-    points: int = Field(default=201, ge=11, le=5001)
+    sweep_power_dbm: DecibelMilliwatt = Field(default=-10.0, description="Of every sweep, dBm.")
+    if_bandwidth: Hertz = Field(default=1e3, description="Of every sweep, Hz.")
+    points: int = Field(default=201, ge=11, le=5001, description="For each nucleus.")
     span: float = Field(
         default=0.2, gt=0.0, lt=1.0, description="Half width of the first sweep over its centre."
     )
@@ -233,7 +262,7 @@ class BenchFile(Table):
     """The whole bench file."""
 
     name: str = Field(min_length=1, max_length=64)
-    b0: Tesla
+    b0: Tesla = Field(description="Field of the magnet, T.")
     instruments: Instruments
     array: Array
     phantom: Phantom

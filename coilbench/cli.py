@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="coilbench",
-    help="Dual-tuned 23Na/1H coil arrays, from the soldering bench to a signed-off phantom image.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -36,6 +35,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print the record alone, as o
 Runs = Annotated[Path, typer.Option("--runs", help="Folder for run folders.")]
 BenchPath = Annotated[Path, typer.Argument(help="Bench file.")]
 DataFile = Annotated[Path, typer.Argument(help="Raw data: a run folder, MRD (.mrd, .h5), .npz or .mat.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from coilbench import __version__
+
+        print(f"coilbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def coilbench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Dual-tuned 23Na/1H coil arrays, from the soldering bench to a signed-off phantom image."""
 
 
 def main() -> NoReturn:

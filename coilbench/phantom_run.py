@@ -18,7 +18,7 @@ from coilbench.procedures.characterise import CharacterisePlan, characterise
 from coilbench.procedures.detuning import check_detuning
 from coilbench.procedures.quantify import check_noise, quantify_scan
 from coilbench.procedures.scan import scan_phantom, scan_plan
-from coilbench.procedures.tune import NucleusPorts, TunePlan, tune
+from coilbench.procedures.tune import TunePlan, nucleus_ports, tune
 from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
 from coilbench.session import run_folder, software, stop_signals, storing, write_atomically
 from coils.quality import Limits
@@ -70,15 +70,6 @@ def run_bench_file(path: Path, runs: Path, watcher: EventSink, /) -> Outcome:
                     folder.emit(Event("instrument", f"{instrument.name}: {instrument.identity}"))
                 acquired = acquire(bench, folder)
         return conclude(quantify(acquired, folder), folder)
-
-
-def nucleus_ports(file: BenchFile, /) -> tuple[NucleusPorts, ...]:
-    """Return the array's ports by nucleus, in rising order of frequency."""
-    groups = [
-        NucleusPorts(name, file.larmor_frequency(name), file.array.ports[name], file.array.axes[name])
-        for name in file.array.nuclei
-    ]
-    return tuple(sorted(groups, key=lambda group: group.frequency))
 
 
 def acquire(bench: Bench, folder: RunFolder, /) -> Acquired:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import skrf
 
+    from coilbench.bench_file import BenchFile
     from drivers.protocols import NetworkAnalyzer, Tuner
 
 #: Half width of the narrow sweeps over their centre, and their points: a loaded bandwidth is about 1 %.
@@ -66,6 +67,15 @@ class NucleusPorts:
             )
             for channel, port in enumerate(self.ports, start=1)
         )
+
+
+def nucleus_ports(file: BenchFile, /) -> tuple[NucleusPorts, ...]:
+    """Return the array's ports by nucleus, in rising order of frequency."""
+    groups = [
+        NucleusPorts(name, file.larmor_frequency(name), file.array.ports[name], file.array.axes[name])
+        for name in file.array.nuclei
+    ]
+    return tuple(sorted(groups, key=lambda group: group.frequency))
 
 
 @dataclass(frozen=True, slots=True)
