@@ -85,7 +85,8 @@ class NucleusCharacter:
     refusals
         Why there is none; empty texts where there is one.
     noise_covariance
-        Predicted covariance of the noise waves at the receivers for 1 Hz, W, shape (port, port).
+        Predicted covariance of the noise waves at the receivers for 1 Hz, W, shape (port, port); the
+        other nuclei's ports end in loads of the array's temperature.
     snr_factor
         SNR of each port relative to a matched, isolated one, from S and noise figure, shape (port,).
     """
@@ -184,24 +185,22 @@ def _character(
         _try_fit(sweep.frequencies[near], np.ascontiguousarray(sweep.s[near, place, place]))
         for place in places
     ]
+    own = full[np.ix_(places, places)]
+    # The other nuclei's ports end in loads as warm as the array, so only this nucleus' ports count.
     covariance = noise_covariance(
-        full,
-        bandwidth=1.0,
-        temperature=plan.temperature,
-        noise_figure_db=plan.noise_figure_db,
-        ports=[int(place) + 1 for place in places],
+        own, bandwidth=1.0, temperature=plan.temperature, noise_figure_db=plan.noise_figure_db
     )
     across = np.maximum(np.abs(full[np.ix_(places, foreign)]), np.abs(full[np.ix_(foreign, places)]).T)
     return NucleusCharacter(
         nucleus=group.nucleus,
         frequency=group.frequency,
         ports=group.ports,
-        s=full[np.ix_(places, places)],
+        s=own,
         isolation=np.asarray(np.max(across, axis=1, initial=0.0), dtype=np.float64),
         resonances=tuple(resonance for resonance, _ in fits),
         refusals=tuple(refusal for _, refusal in fits),
         noise_covariance=covariance,
-        snr_factor=snr_factor(full, plan.noise_figure_db, temperature=plan.temperature)[places],
+        snr_factor=snr_factor(own, plan.noise_figure_db, temperature=plan.temperature),
     )
 
 
