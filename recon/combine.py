@@ -77,7 +77,8 @@ def combine_squares(
     noise_gain
         Standard deviation of the real part of the noise in every channel image.
     correct_bias
-        Take the 2 n that n channels of pure noise would give off the sum of squares.
+        Take the 2 n that n channels of pure noise would give off the sum of squares. What falls below 0 is
+        set to 0, so single voxels of an SNR below about 3 are still too large on average.
 
     Returns
     -------

@@ -81,6 +81,8 @@ class HarmonicFit:
         Root mean square of what the fit left, relative to the root mean square fitted.
     degree, radial_degree
         Highest degrees of the harmonics and of those times r² (-1: none).
+    norms
+        Root mean square of each raw term over the mask, shape (term,); the basis is divided by it.
     """
 
     coefficients: NDArray[np.complex128]
