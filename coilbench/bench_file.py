@@ -78,6 +78,12 @@ class Boards(Table):
     )
     full_scale: Volt = Field(default=0.25, description="Peak voltage of a full-scale reading, V.")
 
+    @model_validator(mode="after")
+    def _boards_are_different(self) -> Boards:
+        if len(set(self.addresses)) != len(self.addresses):
+            raise ValueError("two boards have the same address; each board receives its own two channels")
+        return self
+
 
 class Instruments(Table):
     """All instruments of the bench."""

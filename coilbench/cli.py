@@ -217,8 +217,14 @@ def qfactor(
     """Fit resonance frequency, loaded and unloaded Q with uncertainty, or say why it can't be done."""
     from coilbench.offline import q_factors
 
+    from coilbench.session import jsonable
+    from coilbench.verdict_table import print_q_factors
+
     summary, fitted = q_factors(paths)
-    _print_summary(summary, as_json=as_json)
+    if as_json:
+        print(json.dumps(jsonable({"schema": 1, **summary}), allow_nan=False))
+    else:
+        print_q_factors(Console(), summary)
     raise typer.Exit(0 if fitted else COULD_NOT_MEASURE)
 
 

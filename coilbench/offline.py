@@ -85,33 +85,27 @@ def signal_to_noise(path: Path, on_event: EventSink, /) -> dict[str, Any]:
 
 def q_factors(paths: Sequence[Path], /) -> tuple[dict[str, Any], bool]:
     """Fit every file and return a summary with a row for each, and whether all could be fitted."""
-    rows = []
+    rows, refusals = [], []
     for path in paths:
-        row: dict[str, Any] = {"file": path.name}
         try:
             fit = fit_touchstone(path)
         except (CoilbenchError, OSError, ValueError) as error:
-            row |= {
-                "f0_mhz": "",
-                "ql": "",
-                "u_ql": "",
-                "q0": "",
-                "u_q0": "",
-                "residual": "",
-                "remark": str(error),
-            }
-        else:
-            row |= {
-                "f0_mhz": fit.frequency / 1e6,
-                "ql": fit.q_loaded,
-                "u_ql": fit.uncertainty.q_loaded,
-                "q0": fit.q_unloaded,
-                "u_q0": fit.uncertainty.q_unloaded,
+            refusals.append(f"{path.name}: {error}")
+            continue
+        rows.append(
+            {
+                "file": path.name,
+                "frequency_hz": fit.frequency,
+                "q_loaded": fit.q_loaded,
+                "u_q_loaded": fit.uncertainty.q_loaded,
+                "q_unloaded": fit.q_unloaded,
+                "u_q_unloaded": fit.uncertainty.q_unloaded,
+                "coupling": fit.coupling,
                 "residual": fit.residual,
-                "remark": "",
+                "span_in_bandwidths": fit.span_in_bandwidths,
             }
-        rows.append(row)
-    return {"rows": rows}, not any(row["remark"] for row in rows)
+        )
+    return {"rows": rows, "refused": refusals}, not refusals
 
 
 def _beside(path: Path) -> Path:

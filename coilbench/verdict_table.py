@@ -43,19 +43,25 @@ def print_verdict(console: Console, outcome: Outcome, next_steps: tuple[str, ...
 
 
 def print_summary(console: Console, summary: dict[str, Any]) -> None:
-    """Print a flat summary of plain values as two columns; nested values are for ``--json``."""
-    rows = summary.get("rows")
-    if rows:
-        table = Table()
-        for heading in rows[0]:
-            table.add_column(heading)
-        for row in rows:
-            table.add_row(*(_cell(value) for value in row.values()))
-        console.print(table)
+    """Print the single values of a summary, a line each; the rest is for ``--json``."""
     for key, value in summary.items():
-        if key != "rows" and isinstance(value, (str, int, float)):
-            console.print(f"{key.replace('_', ' ')}: {_cell(value)}", highlight=False, soft_wrap=True)
+        if isinstance(value, (str, int, float)):
+            shown = f"{value:.5g}" if isinstance(value, float) else str(value)
+            console.print(f"{key.replace('_', ' ')}: {shown}", highlight=False, soft_wrap=True)
 
 
-def _cell(value: object) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+def print_q_factors(console: Console, summary: dict[str, Any]) -> None:
+    """Print fitted resonances as a table (± 95 %), and what was refused and why."""
+    if summary["rows"]:
+        table = Table("file", "f0 / MHz", "QL", "Q0", "residual")
+        for row in summary["rows"]:
+            table.add_row(
+                row["file"],
+                f"{row['frequency_hz'] / 1e6:.6g}",
+                f"{row['q_loaded']:.2f} ± {2 * row['u_q_loaded']:.2f}",
+                f"{row['q_unloaded']:.2f} ± {2 * row['u_q_unloaded']:.2f}",
+                f"{row['residual']:.1e}",
+            )
+        console.print(table)
+    for line in summary["refused"]:
+        console.print(f"refused: {line}", highlight=False, soft_wrap=True, markup=False)

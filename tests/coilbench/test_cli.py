@@ -71,8 +71,9 @@ def test_all_unreachable_instruments_are_named_at_once(tmp_path: Path) -> None:
     coilbench("init", cwd=tmp_path)
     path = tmp_path / "bench.toml"
     text = path.read_text(encoding="utf-8")
-    for port in ("4880", "5025", "5030", "5040", "11111", "11112", "11113", "11114"):
-        text = text.replace(port, "9")  # the discard port: nobody listens
+    ports = ("4880", "5025", "5030", "5040", "11111", "11112", "11113", "11114")
+    for number, port in enumerate(ports, start=1):
+        text = text.replace(port, str(number))  # privileged ports: nobody listens
     path.write_text(text, encoding="utf-8")
     done = coilbench("run", "bench.toml", "--runs", str(tmp_path), cwd=tmp_path)
     assert done.returncode == 3
