@@ -203,14 +203,23 @@ def _combine_fitted(
 
 
 def _core_noise(images: ChannelImages, reading: _Reading, cores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the noise covariance of the core readings, the fit's noise included, shape (vial, vial).
+    """Return the noise covariance of the core readings, the fit's noise included, shape (vial, vial)."""
+    noise = ImageNoise(images, reading.fit.mask | np.any(cores > 0, axis=0))
+    return noise.covariance(_core_functionals(images, reading, cores, noise.box))
+
+
+def _core_functionals(
+    images: ChannelImages,
+    reading: _Reading,
+    cores: NDArray[np.float64],
+    box: tuple[slice, slice, slice],
+) -> NDArray[np.complex64]:
+    """Return how the readings follow the channel images, shape (vial, channel, z, y, x) of the box.
 
     To first order d v = s^H (d a - v d s) / s^H s, and d s is the fit's projection of d a in the bath.
     """
     used: NDArray[np.bool_] = np.any(cores > 0, axis=0)
-    fitted = reading.fit.mask
-    noise = ImageNoise(images, fitted | used)
-    inside, bath = used[noise.box], fitted[noise.box]
+    inside, bath = used[box], reading.fit.mask[box]
     inverse = np.conj(reading.sensitivities[:, used]) / reading.power[used]
     basis = reading.fit.basis(images.grid.positions()[used])
     functionals = np.zeros((cores.shape[0], images.channels, *inside.shape), dtype=np.complex64)
@@ -219,7 +228,7 @@ def _core_noise(images: ChannelImages, reading: _Reading, cores: NDArray[np.floa
         functional[:, inside] = direct
         through_fit = (direct * reading.combined[used]) @ basis
         functional[:, bath] -= through_fit @ reading.fit.projector
-    return noise.covariance(functionals)
+    return functionals
 
 
 def _unevenness(

@@ -85,6 +85,18 @@ def test_isotropic_shading_is_fitted_although_it_is_not_harmonic():
     assert residuals[1] < 1e-5
 
 
+def test_the_expected_shape_of_the_bath_is_divided_out():
+    """Ringing that is known (here 10 %, three cycles) does not enter the sensitivities."""
+    positions, distance = GRID.positions(), GRID.distances((0, 0, 0))
+    field = (2 + 10 * positions[..., 0] - 5j * positions[..., 1])[None]
+    shape = 1 + 0.1 * np.cos(2 * np.pi * distance / 0.03)
+    mask = distance < 0.08
+    fit = fit_harmonics(
+        (field * shape).astype(np.complex64), positions, mask, centre=(0, 0, 0), radius=0.08, shape=shape
+    )
+    np.testing.assert_allclose(fit.evaluate(positions, mask)[:, mask], field[:, mask], rtol=1e-4)
+
+
 def test_too_little_background_is_refused():
     """Fewer than three voxels per term would fit the noise."""
     mask = GRID.distances((0, 0, 0)) < 0.02

@@ -9,16 +9,20 @@ import pytest
 import scipy.stats
 
 from coilbench.base.errors import MeasurementError
+from recon.blur import spill_matrix
+from recon.calibration import _parabola
 from recon.dataset import Dataset
 from recon.functionals import ImageNoise
 from recon.live import ChannelImages, reconstruct
 from recon.noise import noise_model
 from recon.nufft import NonUniformTransform
-from recon.tsc import Protocol, quantify
+from recon.regions import background_mask, core_weights
+from recon.tsc import Protocol, _combine_fitted, _core_functionals, quantify
 
 TRUTH = np.array([20.0, 145.0, 100.0, 60.0, 80.0, 40.0, 120.0])
 REFERENCES, UNKNOWN = [1, 2, 4], [0, 3, 5, 6]
 GELS = [4, 5, 6]
+CHANNELS = 8
 PROTOCOL = Protocol(0.1, np.pi / 2, 0.03)
 
 
@@ -131,6 +135,30 @@ def test_noise_of_functionals_is_the_norm_of_their_k_space_weights(grid):
     np.testing.assert_allclose(noise.covariance(functionals), exact, atol=1e-4 * np.diag(exact).max())
 
 
+def test_the_noise_functional_predicts_each_change_of_the_readings(simulation, image_of, phantom, grid):
+    """Fit, combine and average again after a small change of the images: the functional told the change.
+
+    Smooth random changes 1e-3 of the signal; what is of second order stays below 2 % of the change.
+    """
+    clean = image_of(simulation.signal())
+    cores = np.stack([core_weights(grid, vial) for vial in phantom.vials])
+    mask, ones = background_mask(grid, phantom), np.ones(grid.shape)
+
+    def reading_of(images):
+        reading = _combine_fitted(images, phantom, mask, ones)
+        return reading, np.einsum("izyx,zyx->i", cores, reading.combined)
+
+    reading, before = reading_of(clean)
+    phases = np.exp(20j * grid.positions() @ np.random.default_rng(6).standard_normal((3, CHANNELS)))
+    change = 1e-3 * np.abs(clean.images).max() * np.moveaxis(phases, -1, 0)
+    _, after = reading_of(replace(clean, images=(clean.images + change).astype(np.complex64)))
+    whole = (slice(None),) * 3
+    functionals = _core_functionals(clean, reading, cores, whole).astype(np.complex128)
+    predicted = np.einsum("iczyx,czyx->i", functionals, change)
+    # The readings are real without noise: what turns their phase is of no interest.
+    assert np.linalg.norm((after - before - predicted).real) < 0.02 * np.linalg.norm((after - before).real)
+
+
 @pytest.fixture(scope="module")
 def repeated(simulation, image_of, phantom, readout, scaled):
     """One true phantom scanned 24 times; each time all that is stated about it is wrong within tolerance."""
@@ -206,6 +234,51 @@ def test_contributions_add_up_to_the_uncertainty(clean):
     for vial in clean.vials:
         total = np.sqrt(sum(part**2 for _, part in vial.contributions))
         assert total == pytest.approx(vial.uncertainty, rel=1e-6)
+
+
+def test_contributions_follow_from_the_signal_equation(simulation, image_of, phantom, readout):
+    """Gel against saline references: each cause is the derivative of w saline / w gel times its tolerance.
+
+    T1 of both materials and the flip angle (at 70 degrees, where it matters) enter through the steady
+    state only, so closed-form derivatives tell the budget; references enter through the line's slope.
+    """
+    flip = np.deg2rad(70)
+    vials = tuple(
+        replace(vial, concentration=None if index in GELS else vial.concentration)
+        for index, vial in enumerate(phantom.vials)
+    )
+    protocol = Protocol(0.1, flip, 0.03)
+    images = image_of(simulation.signal(flip=flip))
+    vial = quantify(images, replace(phantom, vials=vials), readout, protocol, draws=10).vials[5]
+
+    def ratio(saline=1.0, gel=1.0, angle=1.0):
+        weights = []
+        for t1 in (0.055 * saline, 0.040 * gel):
+            e1 = np.exp(-0.1 / t1)
+            weights.append(np.sin(flip * angle) * (1 - e1) / (1 - np.cos(flip * angle) * e1))
+        return weights[0] / weights[1]
+
+    def relative(step):
+        up, down = (ratio(**{step: 1 + sign * 1e-4}) for sign in (1, -1))
+        return (up - down) / 2e-4 / ratio()
+
+    parts = dict(vial.contributions)
+    t1 = 0.03 * np.hypot(relative("saline"), relative("gel"))
+    assert parts["T1"] / vial.concentration == pytest.approx(t1, rel=0.01)
+    assert parts["flip angle"] / vial.concentration == pytest.approx(abs(0.03 * relative("angle")), rel=0.01)
+    assert 0.01 / np.sqrt(2) * 0.99 < parts["reference concentrations"] / vial.concentration < 0.01
+
+
+def test_spill_between_the_computed_t2_stars_is_interpolated(phantom, readout, grid):
+    """At 5 % more T2* the parabola gives the directly computed matrix to 2 % of its change."""
+    cores = np.stack([core_weights(grid, vial) for vial in phantom.vials])
+    below, here, above, exact = (
+        spill_matrix(phantom, readout, grid, cores, t2_star_scale=scale).vials
+        for scale in (0.9, 1.0, 1.1, 1.05)
+    )
+    found = _parabola(below, here, above, np.array(1.05))
+    assert np.abs(exact - here).max() > 1e-3
+    np.testing.assert_allclose(found, exact, atol=0.02 * np.abs(exact - here).max())
 
 
 def test_the_line_passes_through_the_origin(clean):
