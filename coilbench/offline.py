@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from acquisition.playback import StreamReader
 from coilbench.base.errors import BenchFileError, CoilbenchError, MeasurementError, TruncatedStream
 from coilbench.base.events import Event
 from coils.resonance import fit_touchstone
 from recon.dataset import collect, read_file
-from recon.foreign import reconstruct_dataset, snr_of_dataset
+from recon.foreign import OBJECT_THRESHOLD, reconstruct_dataset, snr_of_dataset
 from recon.nifti import write_nifti
 
 if TYPE_CHECKING:
@@ -67,11 +69,16 @@ def signal_to_noise(path: Path, on_event: EventSink, /) -> dict[str, Any]:
     dataset = _dataset(path, on_event)
     on_event(Event("step", f"Noise and SNR of {dataset.channels} channels"))
     report = snr_of_dataset(dataset)
+    # E[sum |I|²] = signal² + 2 per channel: Constantinides, Magn Reson Med 38:852 (1997).
+    unbiased = np.sqrt(np.maximum(report.snr.astype(np.float64) ** 2 - 2 * report.noise.channels, 0.0))
+    inside = report.snr > OBJECT_THRESHOLD * report.maximum
     return {
         "name": report.name,
         "convention": "real-sd: |signal| over the standard deviation of the noise's real part",
+        "combination": "root sum of squares of whitened channels",
         "maximum_snr": report.maximum,
         "median_snr_of_object": report.median,
+        "median_snr_of_object_noise_bias_removed": float(np.median(unbiased[inside])),
         "noise_bandwidth_ratio": report.bandwidth_ratio,
         "mean_noise_correlation": report.mean_correlation,
         "largest_noise_correlation": report.largest_correlation,
@@ -135,6 +142,6 @@ def _whole(reader: StreamReader, on_event: EventSink) -> Iterator[ismrmrd.Acquis
             if acquisition.getHead().idx.repetition == 0:
                 yield acquisition
     except TruncatedStream as error:
-        on_event(Event("note", f"{error}; {count} acquisitions are whole and are used"))
+        on_event(Event("note", str(error)))
     if count == 0:
         raise MeasurementError("the stream holds no whole acquisition")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: MRD acquisition flag of a noise measurement: ISMRMRD_ACQ_IS_NOISE_MEASUREMENT, ismrmrd.h.
 NOISE_FLAG = 19
+#: Acquisitions read at once: a few MB.
+_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,23 +136,46 @@ class Readout:
         ValueError
             The trajectory has other than 0 or 3 dimensions.
         """
-        total = acquisition.number_of_samples
-        kept = slice(int(acquisition.discard_pre), int(total - acquisition.discard_post))
-        dimensions = int(acquisition.trajectory_dimensions)
+        return cls._taken(
+            acquisition.getHead(), np.asarray(acquisition.data), np.asarray(acquisition.traj), grid
+        )
+
+    @classmethod
+    def from_row(cls, row: Any, grid: Grid) -> Readout:  # noqa: ANN401 - a compound type of numpy
+        """Take a row of an MRD HDF5 file's ``data``: header, flat trajectory, flat data.
+
+        Raises
+        ------
+        ValueError
+            The trajectory has other than 0 or 3 dimensions, or the data do not fit the header.
+        """
+        import ismrmrd
+
+        head = ismrmrd.AcquisitionHeader.from_buffer_copy(row["head"].tobytes())
+        channels, total = int(head.active_channels), int(head.number_of_samples)
+        data = np.asarray(row["data"], dtype=np.float32).view(np.complex64).reshape(channels, total)
+        dimensions = int(head.trajectory_dimensions)
+        return cls._taken(head, data, np.asarray(row["traj"]).reshape(total, dimensions), grid)
+
+    @classmethod
+    def _taken(cls, head: Any, data: NDArray[Any], trajectory: NDArray[Any], grid: Grid) -> Readout:  # noqa: ANN401
+        total = int(head.number_of_samples)
+        kept = slice(int(head.discard_pre), total - int(head.discard_post))
+        dimensions = int(head.trajectory_dimensions)
         positions = None
         if dimensions == 3:
             matrix = np.array(grid.shape[::-1], dtype=np.float64)
             extent = np.array(grid.field_of_view[::-1])
-            positions = np.asarray(acquisition.traj[kept], dtype=np.float64) * (matrix / extent)
+            positions = np.asarray(trajectory[kept], dtype=np.float64) * (matrix / extent)
         elif dimensions:
             raise ValueError(f"a three-dimensional trajectory is needed, got {dimensions} dimensions")
         return cls(
-            samples=np.array(acquisition.data[:, kept], dtype=np.complex64),
+            samples=np.array(data[:, kept], dtype=np.complex64),
             positions=positions,
-            dwell_time=float(acquisition.sample_time_us) * 1e-6,
-            is_noise=bool(acquisition.is_flag_set(NOISE_FLAG)),
-            number=int(acquisition.idx.kspace_encode_step_1),
-            partition=int(acquisition.idx.kspace_encode_step_2),
+            dwell_time=float(head.sample_time_us) * 1e-6,
+            is_noise=bool(int(head.flags) >> (NOISE_FLAG - 1) & 1),
+            number=int(head.idx.kspace_encode_step_1),
+            partition=int(head.idx.kspace_encode_step_2),
         )
 
 
@@ -224,6 +249,10 @@ def collect(header: str | bytes, acquisitions: Iterable[Any], *, name: str = "sc
     """
     encoding = Encoding.from_header(header)
     readouts = [Readout.from_acquisition(acquisition, encoding.grid) for acquisition in acquisitions]
+    return _assembled(encoding, readouts, name)
+
+
+def _assembled(encoding: Encoding, readouts: list[Readout], name: str) -> Dataset:
     noise = [readout for readout in readouts if readout.is_noise]
     signal = [readout for readout in readouts if not readout.is_noise]
     if not signal:
@@ -250,7 +279,7 @@ def collect(header: str | bytes, acquisitions: Iterable[Any], *, name: str = "sc
 
 
 def read_mrd(path: str | Path) -> Dataset:
-    """Read an MRD HDF5 file (first dataset group).
+    """Read the first repetition in an MRD HDF5 file (first dataset group), with its noise.
 
     Raises
     ------
@@ -260,23 +289,24 @@ def read_mrd(path: str | Path) -> Dataset:
         It holds no readout.
     """
     import h5py
-    import ismrmrd
 
     path = Path(path)
     try:
         with h5py.File(path, "r") as file:
             groups = [str(key) for key in file if f"{key}/xml" in file and f"{key}/data" in file]
+            if not groups:
+                raise BenchFileError(f"{path} holds no MRD dataset (a group with 'xml' and 'data')")
+            encoding = Encoding.from_header(file[f"{groups[0]}/xml"][0])
+            rows = file[f"{groups[0]}/data"]
+            readouts = [
+                Readout.from_row(row, encoding.grid)
+                for start in range(0, len(rows), _ROWS)
+                for row in rows[start : start + _ROWS]
+                if row["head"]["idx"]["repetition"] == 0
+            ]
     except (OSError, TypeError) as error:
         raise BenchFileError(f"{path} is no readable HDF5 file: {error}") from error
-    if not groups:
-        raise BenchFileError(f"{path} holds no MRD dataset (a group with 'xml' and 'data')")
-    source: Any = ismrmrd.Dataset(str(path), groups[0], create_if_needed=False)
-    try:
-        count = source.number_of_acquisitions()
-        acquisitions = (source.read_acquisition(index) for index in range(count))
-        return collect(source.read_xml_header(), acquisitions, name=path.name)
-    finally:
-        source.close()
+    return _assembled(encoding, readouts, path.name)
 
 
 def read_channel_arrays(path: str | Path, *, noise_dwell_ratio: float = 1.0) -> Dataset:

@@ -35,7 +35,7 @@ OBJECT_THRESHOLD: Final = 0.25
 _MANY_SPOKES: Final = 100
 #: Pseudo-replicas: many for a Cartesian transform, few for one that takes seconds.
 _REPLICAS: Final = 200
-_REPLICAS_NON_CARTESIAN: Final = 20
+_REPLICAS_NON_CARTESIAN: Final = 8
 #: A trajectory counts as centre-out spokes when each one starts within this fraction of its end.
 _CENTRE: Final = 0.02
 
