@@ -66,8 +66,10 @@ def judge(
     Raises
     ------
     ValueError
-        Both limits or none are given.
+        Both limits or none are given, or the uncertainty is negative.
     """
+    if uncertainty is not None and uncertainty < 0:
+        raise ValueError(f"{name}: an expanded uncertainty cannot be negative, got {uncertainty}")
     if (at_most is None) == (at_least is None):
         raise ValueError("a judged quantity has one limit: at_most or at_least")
     if at_most is not None:
@@ -85,8 +87,8 @@ def judge(
 
 
 def overall(judged: Iterable[Judged], /) -> Verdict:
-    """Return fail if anything failed, else inconclusive if anything was, else pass."""
-    verdicts = {quantity.verdict for quantity in judged}
+    """Return fail if anything failed, else inconclusive if anything was or nothing was judged, else pass."""
+    verdicts = {quantity.verdict for quantity in judged} or {Verdict.INCONCLUSIVE}
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
         if verdict in verdicts:
             return verdict

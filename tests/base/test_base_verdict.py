@@ -41,10 +41,16 @@ def test_a_quantity_has_exactly_one_limit() -> None:
         judge("x", 1.0, "", at_most=1.0, at_least=1.0)
 
 
+def test_a_negative_uncertainty_is_refused() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        judge("x", 1.0, "", uncertainty=-1.0, at_most=2.0)
+
+
 def test_the_worst_verdict_decides() -> None:
     good = judge("a", 1.0, "", at_most=2.0)
     open_ = judge("b", 1.9, "", uncertainty=0.2, at_most=2.0)
     bad = judge("c", 3.0, "", at_most=2.0)
+    assert overall([]) is Verdict.INCONCLUSIVE
     assert overall([good]) is Verdict.PASS
     assert overall([good, open_]) is Verdict.INCONCLUSIVE
     assert overall([good, open_, bad]) is Verdict.FAIL

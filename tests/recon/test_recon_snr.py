@@ -1,4 +1,4 @@
-"""SNR by every method on one scale, verdicts and NIfTI orientation."""
+"""SNR by every method on one scale, and NIfTI orientation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from recon.snr import (
     snr_of_replicas,
     snr_of_smoothing,
 )
-from recon.verdict import Limit, Verdict, judge, overall
 
 
 def white(shape, seed=0):
@@ -153,44 +152,6 @@ def test_real_repeated_phantom_images_give_the_published_digits(shared_data, mak
     assert round(snr.value, 2) == printed
     ours = np.mean([snr_of_difference(first, second, region).value for region in regions])
     assert ours == pytest.approx(printed, rel=0.02)
-
-
-# --- verdict
-
-
-@pytest.mark.parametrize(
-    ("value", "expanded", "verdict"),
-    [
-        (-25.0, 1.0, Verdict.PASS),
-        (-20.5, 1.0, Verdict.INCONCLUSIVE),
-        (-19.5, 1.0, Verdict.INCONCLUSIVE),
-        (-18.0, 1.0, Verdict.FAIL),
-        (-20.0, 0.0, Verdict.PASS),
-        (float("nan"), 1.0, Verdict.INCONCLUSIVE),
-    ],
-)
-def test_a_limit_within_the_uncertainty_is_inconclusive(value, expanded, verdict):
-    """ISO 14253-1: the whole interval decides."""
-    assert judge("S11", value, expanded, Limit(high=-20.0), unit="dB").verdict is verdict
-
-
-def test_two_sided_limits_and_the_overall_verdict():
-    inside = judge("a", 5, 1, Limit(3, 7))
-    edge = judge("b", 6.5, 1, Limit(3, 7))
-    outside = judge("c", 9, 1, Limit(3, 7))
-    assert overall([inside, inside]) is Verdict.PASS
-    assert overall([inside, edge]) is Verdict.INCONCLUSIVE
-    assert overall([edge, outside]) is Verdict.FAIL
-    assert overall([]) is Verdict.INCONCLUSIVE
-
-
-def test_impossible_limits_are_refused():
-    with pytest.raises(ValueError, match="needs a low or a high"):
-        Limit()
-    with pytest.raises(ValueError, match="lies above"):
-        Limit(2, 1)
-    with pytest.raises(ValueError, match="cannot be negative"):
-        judge("a", 1, -1, Limit(0, 2))
 
 
 # --- NIfTI
