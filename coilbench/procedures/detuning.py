@@ -158,7 +158,8 @@ def _signal_to_noise(scan: RadialScan, channel: int, abort: Abort) -> tuple[floa
         signal = _samples(spokes, channel)[:, :_CENTRAL]
     sigma = float(np.sqrt(np.mean(np.abs(noise) ** 2) / 2.0))
     level = float(np.abs(signal.mean()))
-    relative = float(np.hypot(1.0 / np.sqrt(2.0 * noise.size), sigma / level / np.sqrt(signal.size)))
+    # Of N complex samples: the mean square is known to 1/sqrt(N), its root to half of that.
+    relative = float(np.hypot(0.5 / np.sqrt(noise.size), sigma / level / np.sqrt(signal.size)))
     return level / sigma, level / sigma * relative
 
 
