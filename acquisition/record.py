@@ -9,6 +9,7 @@ Source: ISMRMRD version 1, HDF5 layout: ``/dataset/xml`` and ``/dataset/data``.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import zlib
 from itertools import islice
@@ -73,10 +74,45 @@ def write_hdf5(stream: Path, path: Path, /, *, allow_unfinished: bool = False) -
     return len(checksums)
 
 
+class _Disk(io.FileIO):
+    """A file that takes what a full disk refuses, and remembers that it did.
+
+    HDF5 (1.14) cannot close a file whose writes fail, and crashes the process when it ends.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
+        view = memoryview(data).cast("B")
+        size = view.nbytes
+        try:
+            while view and self.failure is None:
+                view = view[super().write(view) :]
+        except OSError as error:
+            self.failure = error
+        return size
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+        return size or 0
+
+
 def _write(stream: Path, part: Path, *, allow_unfinished: bool) -> list[int]:
     """Write the file and return the checksum of every acquisition in it."""
+    with _Disk(part, "w+") as disk:
+        checksums = _fill(stream, disk, allow_unfinished=allow_unfinished)
+        if disk.failure is not None:
+            raise disk.failure
+    return checksums
+
+
+def _fill(stream: Path, disk: _Disk, *, allow_unfinished: bool) -> list[int]:
+    """Convert until the end, or until the disk has refused something."""
     checksums: list[int] = []
-    with StreamReader(stream) as reader, h5py.File(part, "w") as file:
+    with StreamReader(stream) as reader, h5py.File(disk, "w") as file:
         group = file.create_group(GROUP)
         xml = group.create_dataset("xml", shape=(1,), dtype=h5py.special_dtype(vlen=bytes))
         xml[0] = reader.header_xml
@@ -84,7 +120,7 @@ def _write(stream: Path, part: Path, *, allow_unfinished: bool) -> list[int]:
             "data", shape=(0,), maxshape=(None,), chunks=(_BATCH,), dtype=acquisition_dtype
         )
         acquisitions = _tolerant(reader.raw()) if allow_unfinished else reader.raw()
-        while batch := list(islice(acquisitions, _BATCH)):
+        while disk.failure is None and (batch := list(islice(acquisitions, _BATCH))):
             start = data.shape[0]
             data.resize(start + len(batch), axis=0)
             data[start:] = _rows(batch)
