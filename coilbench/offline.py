@@ -39,7 +39,8 @@ def reconstruct(path: Path, out: Path | None, on_event: EventSink, /) -> dict[st
     BenchFileError, MeasurementError
         The file is missing, of no supported kind, or holds nothing to reconstruct.
     """
-    dataset = _dataset(path, on_event)
+    remarks: list[str] = []
+    dataset = _dataset(path, remarks)
     on_event(Event("step", f"Reconstruct {dataset.channels} channels"))
     result = reconstruct_dataset(dataset)
     target = out or _beside(path)
@@ -54,7 +55,7 @@ def reconstruct(path: Path, out: Path | None, on_event: EventSink, /) -> dict[st
         "unit": unit,
         "maximum": float(result.image.max()),
         "density_weights": result.density,
-        "notes": "; ".join(result.notes),
+        "notes": "; ".join((*remarks, *result.notes)),
     }
 
 
@@ -66,7 +67,8 @@ def signal_to_noise(path: Path, on_event: EventSink, /) -> dict[str, Any]:
     BenchFileError, MeasurementError
         The file is missing, of no supported kind, or has no noise scan.
     """
-    dataset = _dataset(path, on_event)
+    remarks: list[str] = []
+    dataset = _dataset(path, remarks)
     on_event(Event("step", f"Noise and SNR of {dataset.channels} channels"))
     report = snr_of_dataset(dataset)
     # E[sum |I|²] = signal² + 2 per channel: Constantinides, Magn Reson Med 38:852 (1997).
@@ -86,7 +88,7 @@ def signal_to_noise(path: Path, on_event: EventSink, /) -> dict[str, Any]:
         "pseudo_replica_uncertainty": report.replica_ratio_uncertainty,
         "unwhitened_over_whitened": report.unwhitened_ratio,
         "noise_samples": report.noise.samples,
-        "notes": "; ".join(report.notes),
+        "notes": "; ".join((*remarks, *report.notes)),
     }
 
 
@@ -120,8 +122,8 @@ def _beside(path: Path) -> Path:
     return path.with_name(name + ".nii.gz") if not path.is_dir() else path / "recon.nii.gz"
 
 
-def _dataset(path: Path, on_event: EventSink) -> Dataset:
-    """Read any kind of scan; an unfinished stream gives what is whole, and says so."""
+def _dataset(path: Path, remarks: list[str]) -> Dataset:
+    """Read any kind of scan; an unfinished stream gives what is whole, and a remark that says so."""
     if path.is_dir():
         finished, stream = path / "raw.h5", path / "raw.mrd"
         path = finished if finished.is_file() else stream
@@ -130,11 +132,11 @@ def _dataset(path: Path, on_event: EventSink) -> Dataset:
     if path.suffix != ".mrd":
         return read_file(path)
     with StreamReader(path) as reader:
-        return collect(reader.header_xml, _whole(reader, on_event), name=path.name)
+        return collect(reader.header_xml, _whole(reader, remarks), name=path.name)
 
 
-def _whole(reader: StreamReader, on_event: EventSink) -> Iterator[ismrmrd.Acquisition]:
-    """Yield the first repetition's whole acquisitions; say where a truncated stream ends."""
+def _whole(reader: StreamReader, remarks: list[str]) -> Iterator[ismrmrd.Acquisition]:
+    """Yield the first repetition's whole acquisitions; remark where a truncated stream ends."""
     count = 0
     try:
         for acquisition in reader:
@@ -142,6 +144,6 @@ def _whole(reader: StreamReader, on_event: EventSink) -> Iterator[ismrmrd.Acquis
             if acquisition.getHead().idx.repetition == 0:
                 yield acquisition
     except TruncatedStream as error:
-        on_event(Event("note", str(error)))
+        remarks.append(str(error))
     if count == 0:
         raise MeasurementError("the stream holds no whole acquisition")
