@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from coilbench.base.errors import ConnectionFailed, InstrumentError
+from coilbench.base.errors import BenchFileError, ConnectionFailed, InstrumentError
 from coilbench.bench_file import BenchFile, read_bench_file
 from coilbench.guardian import SafeAction
 from drivers import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from drivers.protocols import Instrument, NetworkAnalyzer, Receiver, Scanner, Tuner
@@ -99,21 +99,30 @@ def open_bench(source: str | Path | BenchFile, /) -> Bench:
     opening = openers(file)
     with ThreadPoolExecutor(max_workers=len(opening), thread_name_prefix="open") as pool:
         pending = {name: pool.submit(opener) for name, opener in opening.items()}
-        opened: dict[str, Instrument] = {}
-        failures: list[InstrumentError] = []
-        for name, future in pending.items():
-            try:
-                opened[name] = future.result()
-            except InstrumentError as error:
-                failures.append(error)
+    opened: dict[str, Instrument] = {}
+    failures: dict[str, BaseException] = {}
+    for name, future in pending.items():
+        error = future.exception()
+        if error is None:
+            opened[name] = future.result()
+        else:
+            failures[name] = error
     if failures:
-        for instrument in opened.values():
-            with contextlib.suppress(InstrumentError):
-                instrument.close()
-        raise failures[0] if len(failures) == 1 else _all_of(failures)
+        _close(opened)
+        raise _all_of(failures)
     bench = Bench(file, **cast("Any", opened))
-    bench.make_safe()
+    try:
+        bench.make_safe()
+    except BaseException:
+        _close(opened)
+        raise
     return bench
+
+
+def _close(opened: Mapping[str, Instrument]) -> None:
+    for instrument in opened.values():
+        with contextlib.suppress(InstrumentError):
+            instrument.close()
 
 
 def openers(file: BenchFile) -> dict[str, Callable[[], Instrument]]:
@@ -147,9 +156,21 @@ def openers(file: BenchFile) -> dict[str, Callable[[], Instrument]]:
     }
 
 
-def _all_of(failures: list[InstrumentError]) -> ConnectionFailed:
-    names = ", ".join(failure.instrument for failure in failures)
-    return ConnectionFailed(names, "; ".join(str(failure) for failure in failures))
+def _all_of(failures: dict[str, BaseException]) -> BaseException:
+    """Return one error for all instruments that could not be opened."""
+    mistakes = [
+        f"[instruments.{name}] {error}"
+        for name, error in failures.items()
+        if isinstance(error, BenchFileError)
+    ]
+    if mistakes:
+        return BenchFileError("\n".join(mistakes))
+    unusable = [error for error in failures.values() if isinstance(error, InstrumentError)]
+    if len(unusable) == len(failures) > 1:
+        names = ", ".join(error.instrument for error in unusable)
+        return ConnectionFailed(names, "; ".join(map(str, unusable)))
+    # a defect of a driver, if there is one, is told with its traceback
+    return next((e for e in failures.values() if not isinstance(e, InstrumentError)), unusable[0])
 
 
 def safe_actions(file: BenchFile, /) -> tuple[SafeAction, ...]:
