@@ -150,8 +150,11 @@ class Guardian:
                     f"the guardian switched the outputs off during the run; see {self._log_path}. Was this "
                     "program stopped, or the machine overloaded?"
                 )
-        else:
-            self.trip(f"{type(error).__name__}: {error}")
+        elif not self.trip(f"{type(error).__name__}: {error}"):
+            error.add_note(
+                "the guardian could not make sure that every output is off: look at RF amplifier, analyzer "
+                f"and bias yourself; {self._log_path} says which it could not reach"
+            )
 
     def trip(self, reason: str) -> bool:
         """Make the bench safe now; return whether the guardian says that every instrument is.
