@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,8 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a cp1252 console must not end a run
     words = sys.argv[1:]
+    remarks = _Remarks()
+    logging.getLogger("coilbench").addHandler(remarks)
     try:
         code = app(args=words, standalone_mode=False)
     except CoilbenchError as error:
@@ -74,6 +77,9 @@ def main() -> NoReturn:
             raise
         show()
         code = COULD_NOT_MEASURE
+    finally:
+        logging.getLogger("coilbench").removeHandler(remarks)
+    remarks.tell()
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
@@ -81,12 +87,32 @@ def _explain(error: BaseException, *, as_json: bool) -> int:
     """Say what went wrong in one message, and as a record when asked for JSON."""
     parts = error.exceptions if isinstance(error, BaseExceptionGroup) else (error,)
     lines = [line for part in parts for line in (str(part), *getattr(part, "__notes__", ()))]
-    console = Console(stderr=True)
-    for line in lines:
-        console.print(f"coilbench: {line}", markup=False, highlight=False, soft_wrap=True)
+    for line in dict.fromkeys(lines):
+        _say(line)
     if as_json:
         print(json.dumps({"schema": 1, "verdict": "could not measure", "error": "\n".join(lines)}))
     return COULD_NOT_MEASURE
+
+
+def _say(line: str) -> None:
+    """Tell a person something on standard error, past the progress display."""
+    Console(stderr=True).print(f"coilbench: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+class _Remarks(logging.Handler):
+    """Keeps what drivers warn of until the result or the error has been said, each remark once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._texts: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._texts[record.getMessage()] = None
+
+    def tell(self) -> None:
+        """Say them all."""
+        for text in self._texts:
+            _say(f"remark: {text}")
 
 
 @contextmanager
