@@ -33,7 +33,7 @@ def public(tree: ast.AST, *, outer: str = "") -> Iterator[tuple[str, ast.Functio
                 yield from public(node, outer=f"{node.name}.")
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize("path", list(modules()), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_public_name_is_documented_and_typed(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     missing = [] if ast.get_docstring(tree) else ["the module has no docstring"]
@@ -48,7 +48,7 @@ def test_every_public_name_is_documented_and_typed(path: Path) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize("path", list(modules()), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_no_module_is_longer_than_500_lines(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
 
