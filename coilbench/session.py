@@ -73,7 +73,7 @@ class RunFolder:
             self._write(Event("failed", "; ".join(reasons), {"error": type(error).__name__}))
         if (self.path / "raw.mrd").is_file():
             error.add_note(
-                f"what was acquired before is safe in {self.path}; `coilbench recon` reconstructs it from there"
+                f"what was acquired before is safe in {self.path}; `coilbench recon` reconstructs it"
             )
         else:
             error.add_note(f"nothing had been acquired yet; what happened is in {self.path}")
