@@ -29,6 +29,10 @@ LONGEST_RECEIVER_INTERVAL: Final = 4095 / 122.88e6
 _MOST: Final = 65535
 #: Receiver samples added to a window: the CIC's group delay and what rounding of its timing may cost.
 _SPARE_SAMPLES: Final = 8
+#: Receiver samples until a six-stage CIC is full, less its group delay of three.
+_SETTLING_SAMPLES: Final = 4
+#: s. Shortest time from pulse to gradient: transmit/receive switching, as in sodium UTE protocols.
+SHORTEST_DEAD_TIME: Final = 0.1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,7 @@ class RadialScanPlan:
     @property
     def window_samples(self) -> int:
         """Receiver samples in each window, so that the filters' ends lie outside the readout."""
-        margin = HALF_WIDTH if self.decimation == 1 else DECIMATING_HALF_WIDTH * self.decimation
+        margin = _filter_half_width(self.decimation)
         readout = math.ceil((self.dead_time + self.readout_duration) / self.receiver_interval)
         return readout + margin + _SPARE_SAMPLES
 
@@ -187,6 +191,26 @@ class RadialScanPlan:
         return (self.spokes + self.noise_windows) * self.repetition_time
 
 
+def settled_dead_time(dwell_time: float, /) -> float:
+    """Return the shortest dead time in s after which samples of this dwell time are clean.
+
+    Parameters
+    ----------
+    dwell_time
+        s per complex sample after all filters.
+    """
+    decimation = math.ceil(dwell_time / LONGEST_RECEIVER_INTERVAL)
+    samples = _SETTLING_SAMPLES + _filter_half_width(decimation)
+    # the receiver's own interval is a whole number of clocks and may be longer by half of one
+    needed = samples * (dwell_time / decimation + 0.5 / 122.88e6)
+    steps = math.ceil(needed / GRADIENT_RASTER - 0.05)
+    return max(SHORTEST_DEAD_TIME, steps * GRADIENT_RASTER)
+
+
+def _filter_half_width(decimation: int) -> int:
+    return HALF_WIDTH if decimation == 1 else DECIMATING_HALF_WIDTH * decimation
+
+
 def plan_scan(
     *,
     nucleus: str | Nucleus = "23Na",
@@ -199,7 +223,7 @@ def plan_scan(
     repetition_time: float = 0.1,
     flip_angle: float = math.pi / 2.0,
     pulse_duration: float = 0.2e-3,
-    dead_time: float = 0.1e-3,
+    dead_time: float | None = None,
     noise_windows: int = 128,
     max_gradient: float = 0.01,
     max_slew: float = 100.0,
@@ -210,6 +234,9 @@ def plan_scan(
     ----------
     nucleus
         Name or nucleus; all others as in ``RadialScanPlan``.
+    dead_time
+        By default as long as the filters need to settle before the gradient starts, so that the centre of
+        k-space is clean; at least ``SHORTEST_DEAD_TIME``.
 
     Raises
     ------
@@ -220,6 +247,8 @@ def plan_scan(
     def rastered(seconds: float) -> float:
         return round(seconds / GRADIENT_RASTER) * GRADIENT_RASTER
 
+    if dead_time is None:
+        dead_time = settled_dead_time(dwell_time)
     return RadialScanPlan(
         nucleus=named_nucleus(nucleus) if isinstance(nucleus, str) else nucleus,
         b0=b0,

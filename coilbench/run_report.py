@@ -209,7 +209,7 @@ def run_record(
         "snr": {
             "convention": "real-sd",
             "background_median": quantified.median_snr,
-            "channel_median": quantified.channel_snr,
+            "channel_rms": quantified.channel_snr,
             "pseudo_replica_noise_ratio": quantified.pseudo_replica,
             "repeated_scans_noise_ratio": quantified.repeated_scans,
         },

@@ -54,7 +54,7 @@ class Quantified:
     median_snr
         Of the background compartment, away from all walls.
     channel_snr
-        Median SNR of each channel's image there, shape (channel,).
+        Root-mean-square SNR of each channel's image there, the noise's own share removed, shape (channel,).
     pseudo_replica, repeated_scans
         Noise found over noise predicted; the latter only where the scan was repeated.
     tsc
@@ -115,14 +115,14 @@ def quantify_scan(file: BenchFile, scanned: Scanned, /) -> Quantified:
     body = body_mask(first.grid, phantom)
     background = background_mask(first.grid, phantom)
     snr = snr_units(first.images, tsc.sensitivities, first.noise_gain)
-    magnitude = np.abs(first.images[:, background]) / first.noise_gain
+    power = np.mean(np.abs(first.images[:, background] / np.float32(first.noise_gain)) ** 2, axis=1)
     repeated = None
     if len(scanned.images) > 1:
         repeated = noise_of_repeated_scans(first, scanned.images[1], tsc.sensitivities, body)
     return Quantified(
         snr=snr.astype(np.float32),
         median_snr=float(np.median(snr[background])),
-        channel_snr=np.median(magnitude, axis=1).astype(np.float64),
+        channel_snr=np.sqrt(np.maximum(power.astype(np.float64) - 2.0, 0.0)),
         pseudo_replica=noise_of_pseudo_replica(first, tsc.sensitivities, body),
         repeated_scans=repeated,
         tsc=tsc,
