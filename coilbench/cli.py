@@ -242,7 +242,6 @@ def qfactor(
 ) -> None:
     """Fit resonance frequency, loaded and unloaded Q with uncertainty, or say why it can't be done."""
     from coilbench.offline import q_factors
-
     from coilbench.session import jsonable
     from coilbench.verdict_table import print_q_factors
 
