@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pyvisa
+    from pyvisa.highlevel import VisaLibraryBase
     from pyvisa.resources import MessageBasedResource
 
 _LAN: Final = re.compile(
@@ -133,12 +134,19 @@ class VisaWire:
         return self._resource
 
 
-@functools.cache
 def _visa() -> pyvisa.ResourceManager:
-    """Return the VISA library found; looking for one takes 0.2 s, too long while RF is on."""
+    """Return the process's resource manager; a new one where somebody else has closed the shared one."""
     import pyvisa
 
-    return pyvisa.ResourceManager()
+    return pyvisa.ResourceManager(_library())
+
+
+@functools.cache
+def _library() -> VisaLibraryBase:
+    """Return the VISA library found; looking for one takes 0.2 s, too long while RF is on."""
+    from pyvisa.highlevel import open_visa_library
+
+    return open_visa_library("")
 
 
 def _milliseconds(seconds: float) -> int:

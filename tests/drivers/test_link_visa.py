@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import pyvisa
 
 from coilbench.base.errors import ConnectionFailed, ConnectionLost, ReplyTimeout
 from drivers.address import open_link
@@ -49,6 +50,16 @@ def test_link_visa_peer_without_hislip_is_refused() -> None:
         with pytest.raises(ConnectionFailed, match="VISA cannot open it"):
             open_link(address, name="vna")
         thread.join()
+
+
+def test_link_visa_opens_although_somebody_closed_the_shared_resource_manager() -> None:
+    """PyVISA has one manager per library and process; another program's close must not end ours."""
+    with RsZnbt(AsymmetricNetwork(2), port_count=2) as simulated:
+        with open_link(simulated.hislip_resource, name="vna") as link:
+            assert ask(link).startswith("Rohde")
+        pyvisa.ResourceManager().close()
+        with open_link(simulated.hislip_resource, name="vna") as link:
+            assert ask(link).startswith("Rohde")
 
 
 def test_link_visa_lines_blocks_silence_and_loss_are_those_of_any_link() -> None:
