@@ -91,7 +91,7 @@ def open_bench(source: str | Path | BenchFile, /) -> Bench:
     Raises
     ------
     BenchFileError
-        The file holds mistakes.
+        The file holds mistakes, or expects ports, channels or axes that the instruments do not have.
     ConnectionFailed
         One or more instruments could not be opened; all of them are named.
     """
@@ -113,10 +113,47 @@ def open_bench(source: str | Path | BenchFile, /) -> Bench:
     bench = Bench(file, **cast("Any", opened))
     try:
         bench.make_safe()
+        _check_fit(bench)
     except BaseException:
         _close(opened)
         raise
     return bench
+
+
+def _check_fit(bench: Bench) -> None:
+    """Say what the file expects of the instruments and they do not have.
+
+    Raises
+    ------
+    BenchFileError
+        Ports, channels or axes are missing; all mismatches are listed.
+    """
+    array, mismatches = bench.file.array, []
+    highest = max(port for ports in array.ports.values() for port in ports)
+    if highest > bench.analyzer.port_count:
+        mismatches.append(
+            f"[array.ports] names port {highest}, but {bench.analyzer.name} has "
+            f"{bench.analyzer.port_count} ports"
+        )
+    if array.channels != bench.receiver.channel_count:
+        mismatches.append(
+            f"[array] has {array.channels} channels, but {bench.receiver.name} receives "
+            f"{bench.receiver.channel_count}; add or remove boards in [instruments.receiver]"
+        )
+    missing = [
+        axis
+        for channel in range(1, array.channels + 1)
+        for nucleus in array.nuclei
+        for axis in (f"ch{channel}.{array.axes[nucleus]}.{trimmer}" for trimmer in ("tune", "match"))
+        if axis not in bench.tuner.axes
+    ]
+    if missing:
+        mismatches.append(
+            f"[array.axes] expects {', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}, but "
+            f"{bench.tuner.name} has {', '.join(list(bench.tuner.axes)[:4])}, ..."
+        )
+    if mismatches:
+        raise BenchFileError("\n".join(mismatches))
 
 
 def _close(opened: Mapping[str, Instrument]) -> None:

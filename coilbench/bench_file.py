@@ -10,7 +10,16 @@ import math
 import tomllib
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from coilbench.base.errors import BenchFileError
 from coilbench.base.nuclei import NUCLEI, nucleus
@@ -92,6 +101,16 @@ class Instruments(Table):
     tuner: Instrument
     receiver: Boards
     scanner: Instrument
+
+    @field_validator("analyzer", "tuner", "receiver", "scanner")
+    @classmethod
+    def _driver_is_of_its_kind(cls, place: Instrument | Boards, info: ValidationInfo) -> Instrument | Boards:
+        names = driver_names(info.field_name)
+        if place.driver not in names:
+            raise ValueError(
+                f"driver {place.driver!r} is not one for the {info.field_name}; allowed: {', '.join(names)}"
+            )
+        return place
 
 
 class Array(Table):

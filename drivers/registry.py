@@ -1,7 +1,8 @@
 """From a driver's name in the bench file to an open instrument.
 
-Drivers are entry points of the group ``coilbench.instruments``: a function ``open_...(address, *, name)``
-that returns an open instrument. Another package adds a driver by naming such a function in its metadata.
+Drivers are entry points of the group ``coilbench.instruments``: a function ``open_KIND(address, *, name)``
+that returns an open instrument of that kind. Another package adds a driver by naming such a function in
+its metadata.
 """
 
 from __future__ import annotations
@@ -22,9 +23,16 @@ if TYPE_CHECKING:
 GROUP: Final = "coilbench.instruments"
 
 
-def driver_names() -> tuple[str, ...]:
-    """Return the names of all installed drivers in alphabetical order."""
-    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+def driver_names(kind: str | None = None) -> tuple[str, ...]:
+    """Return the names of installed drivers in alphabetical order.
+
+    Parameters
+    ----------
+    kind
+        Only those that open an ``"analyzer"``, ``"tuner"``, ``"receiver"`` or ``"scanner"``; None: all.
+    """
+    entries = entry_points(group=GROUP)
+    return tuple(sorted({entry.name for entry in entries if kind is None or entry.attr == f"open_{kind}"}))
 
 
 def open_instrument(

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coilbench.base.errors import BenchFileError
+from coilbench.bench import open_bench
 from coilbench.bench_file import MAXIMUM_FILE_BYTES, BenchFile, read_bench_file
 from coilbench.simulated_bench import DEFAULT_ADDRESSES, bench_file_text
 from coilbench.toml_mistakes import key_lines
+from hil_fixtures.instruments.lab import Lab
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +64,16 @@ def test_unknown_table_names_the_nearest(tmp_path: Path, good: str) -> None:
 def test_unknown_driver_names_the_nearest(tmp_path: Path, good: str) -> None:
     (only,) = mistakes(tmp_path, good.replace('"rs-znb"', '"rs-znbt"'))
     assert "did you mean 'rs-znb'?" in only
+
+
+def test_driver_of_another_kind_is_refused_before_anything_is_opened(tmp_path: Path, good: str) -> None:
+    (only,) = mistakes(tmp_path, good.replace('"coilbench-tuner"', '"nanovna-h"'))
+    assert "instruments.tuner: driver 'nanovna-h' is not one for the tuner; allowed: coilbench-tuner" in only
+
+
+def test_boards_with_one_address_are_refused(tmp_path: Path, good: str) -> None:
+    (only,) = mistakes(tmp_path, good.replace("11112", "11111"))
+    assert "two boards have the same address" in only
 
 
 def test_unit_mistake_says_what_was_expected(tmp_path: Path, good: str) -> None:
@@ -121,3 +133,21 @@ def test_every_field_of_the_bench_file_is_frozen(good: str, tmp_path: Path) -> N
     file: BenchFile = read_bench_file(path)
     with pytest.raises(ValueError, match="frozen"):
         file.scan.spokes = 1  # type: ignore[misc]
+
+
+def test_instruments_that_do_not_have_what_the_file_expects_are_named_and_closed(tmp_path: Path) -> None:
+    with Lab(tuned=True) as lab:
+        addresses = {**lab.addresses, "receivers": lab.addresses["receivers"][:3]}
+        text = bench_file_text(addresses).replace("15, 16]", "15, 17]").replace('"1H" = "h"', '"1H" = "x"')
+        path = tmp_path / "bench.toml"
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(BenchFileError) as caught:
+            open_bench(path)
+        (tmp_path / "again.toml").write_text(bench_file_text(lab.addresses), encoding="utf-8")
+        with open_bench(tmp_path / "again.toml") as bench:  # nothing was left open
+            assert bench.analyzer.port_count == 16
+    said = str(caught.value).splitlines()
+    assert len(said) == 3
+    assert "names port 17" in said[0]
+    assert "has 8 channels" in said[1]
+    assert "ch1.x.tune" in said[2]
