@@ -296,8 +296,9 @@ def read_mrd(path: str | Path) -> Dataset:
             groups = [str(key) for key in file if f"{key}/xml" in file and f"{key}/data" in file]
             if not groups:
                 raise BenchFileError(f"{path} holds no MRD dataset (a group with 'xml' and 'data')")
-            encoding = Encoding.from_header(file[f"{groups[0]}/xml"][0])
-            rows = file[f"{groups[0]}/data"]
+            group: Any = file[groups[0]]
+            encoding = Encoding.from_header(group["xml"][0])
+            rows = group["data"]
             readouts = [
                 Readout.from_row(row, encoding.grid)
                 for start in range(0, len(rows), _ROWS)
