@@ -260,6 +260,9 @@ class Limits(Table):
         default=-10.0, description="Largest |Sij| between ports of different nuclei, dB."
     )
     noise_correlation: float = Field(default=0.6, gt=0.0, le=1.0, description="Largest |ρ| between channels.")
+    noise_level_db: Annotated[Decibel, Field(gt=0.0)] = Field(
+        default=1.0, description="Largest difference of a channel's noise from what S predicts, dB."
+    )
     snr_minimum: float = Field(
         default=4.0, gt=0.0, description="Median voxel SNR in the background compartment."
     )

@@ -186,6 +186,14 @@ def judge_run(measured: Measured, /) -> tuple[Judged, ...]:
             uncertainty=2.0 / np.sqrt(noise.effective_samples),
             at_most=limits.noise_correlation,
         ),
+        judge(
+            "noise level off its prediction",
+            float(np.max(np.abs(10.0 * np.log10(measured.noise.comparison.power_ratio)))),
+            "dB",
+            # 95 % of a power ratio from so many samples: 10/ln(10) times twice its relative deviation
+            uncertainty=8.7 / np.sqrt(noise.effective_samples),
+            at_most=limits.noise_level_db,
+        ),
         judge("spokes clipped or incomplete", measured.scanned.flagged, "", at_most=0),
         judge("SNR of the background, median", quantified.median_snr, "", at_least=limits.snr_minimum),
         *_check_vials(file, quantified),

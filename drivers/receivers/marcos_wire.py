@@ -89,7 +89,8 @@ class ReplyParser:
         try:
             self._unpacker.feed(data)
             message = next(self._unpacker, None)
-        except (msgpack.UnpackException, ValueError, UnicodeDecodeError) as error:
+        except (msgpack.UnpackException, ValueError, TypeError, UnicodeDecodeError) as error:
+            # TypeError: a map whose key is itself a list or a map
             raise ValueError(f"not msgpack: {type(error).__name__} {error}") from None
         return None if message is None else _reply(message)
 

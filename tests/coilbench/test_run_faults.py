@@ -146,6 +146,6 @@ def test_a_driver_that_does_not_fit_is_one_sentence(bench, run_here, table, driv
     bench.change(f'driver = "{driver}"', f'driver = "{other}"')
     failure = run_here("run", bench.path, "--runs", bench.runs)
     assert failure.code == 3
-    assert f"[instruments.{table}] driver '{other}'" in failure.lines[0]
+    assert f"instruments.{table}: driver '{other}' is not one for the {table}" in failure.lines[0]
     assert not bench.lab.state["rf"]["scanner"]
     assert not any(bench.lab.state["bias"])

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drivers.receivers.marcos_wire import ReplyParser, pack_request
@@ -67,6 +67,7 @@ def test_an_endless_reply_is_refused():
         parser.feed(b"x" * 200)
 
 
+@example(data=b"\x81\x90\x00")  # a map whose key is a list
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_parser(data):
     """Whatever comes: a reply, nothing yet, or ValueError."""
