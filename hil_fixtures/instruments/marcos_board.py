@@ -329,7 +329,7 @@ class MarcosLink:
         try:
             self._unpacker.feed(data)
             self._packets.extend(read_packet(received) for received in self._unpacker)
-        except (ValueError, msgpack.UnpackException):  # no msgpack, or too much of it
+        except (ValueError, TypeError, msgpack.UnpackException):  # no msgpack, or too much of it
             self._wire.abort()
         self._continue()
         return b""
