@@ -5,6 +5,8 @@
     python bench.py check                lint, types, import contracts
     python bench.py bench [NAME] [--json]    benchmarks beside their peers
     python bench.py ANYTHING ELSE        the same as: coilbench ANYTHING ELSE
+                                         (demo, init, sim, doctor, run, recon, snr, qfactor, each with --help)
+    python bench.py --help               this text; installs nothing
 
 The first call makes .venv beside this file and installs what pyproject.toml asks for at the versions of
 constraints.txt; later calls reuse it while these files are unchanged. A folder wheelhouse/ beside this
@@ -19,6 +21,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -27,7 +30,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 NEEDED = (3, 11)
 
 
-def fail(sentence: str) -> None:
+def fail(sentence: str) -> NoReturn:
     """Print one sentence and leave with the exit code of 'could not measure'."""
     print(f"bench.py: {sentence}", file=sys.stderr)
     raise SystemExit(3)
@@ -103,6 +106,9 @@ def commands(arguments: list[str]) -> list[list[str]]:
 
 def main() -> int:
     """Install when needed, then run what was asked for and return its exit code."""
+    if sys.argv[1:2] in (["-h"], ["--help"]):
+        print((__doc__ or "").strip())
+        return 0
     if sys.version_info < NEEDED:
         fail(f"needs Python {NEEDED[0]}.{NEEDED[1]} or newer; this is {sys.version.split()[0]}.")
     if not installed():
