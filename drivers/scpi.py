@@ -164,6 +164,22 @@ class ScpiSession:
             self.write(*commands)
             self.raise_errors("; ".join(commands))
 
+    def begin(self, *commands: str) -> None:
+        """Send the commands that make the instrument safe, then empty its error queue into the log.
+
+        What the queue holds may come from whoever used the instrument before. It says nothing about these
+        commands: send those that must have been understood once more with ``configure``.
+
+        Raises
+        ------
+        ReplyTimeout, ConnectionLost, ProtocolError
+            The instrument does not answer, is gone, or its queue has no end.
+        """
+        with self._link.lock:
+            self.write(*commands)
+            for entry in self.errors():
+                _log.info("%s reported %s when it was opened", self.name, entry)
+
     def query(self, question: str, *, timeout: float | None = None) -> str:
         """Return the answer to ``question`` as text.
 

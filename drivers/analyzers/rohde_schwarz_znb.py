@@ -123,6 +123,8 @@ class ZnbAnalyzer:
             raise ProtocolError(
                 session.name, f"expected a Rohde & Schwarz analyzer, got {session.identity!r}", "*IDN?"
             )
+        # the first act is the safe state: whoever drove it before may have died
+        session.begin("OUTP OFF")
         self._port_count = session.query_integer("INST:PORT:COUN?")
         self._was_continuous = session.query("INIT1:CONT?") in {"1", "ON"}
         self._prepare()
@@ -189,7 +191,7 @@ class ZnbAnalyzer:
         ReplyTimeout, ConnectionLost, ProtocolError
             The instrument stopped answering, vanished, or sent what it must not.
         InstrumentFault
-            It complained, or has no numbers for an S-parameter.
+            It complained, RF was off when the sweep ended, or it has no numbers for an S-parameter.
         RunAborted
             ``abort`` said so; RF is off.
         """
@@ -331,6 +333,13 @@ class ZnbAnalyzer:
         session.wait("INIT1:IMM;*OPC?", timeout, abort=abort)
         # a refused trigger is "done" at once and would leave the previous sweep's data to be read
         session.raise_errors("INIT1:IMM")
+        # without RF the receivers' noise would be read as S-parameters
+        if session.query("OUTP?") not in {"1", "ON"}:
+            raise InstrumentFault(
+                self.name,
+                "RF was switched off during the sweep, by the guardian or another program; sweep again",
+                "OUTP?",
+            )
 
     def _read_axis(self) -> NDArray[np.float64]:
         axis = self._session.query_doubles("CALC1:DATA:STIM?", self._points)

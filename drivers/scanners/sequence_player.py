@@ -89,12 +89,14 @@ class SequencePlayer:
         if not session.identity.startswith(_FAMILY):
             raise ConnectionFailed(session.name, f"expected a sequence player, '{session.identity}' answers")
         # the first act is the safe state: whoever drove it before may have died
+        session.begin("OUTP OFF", "SEQ:ABOR")
         session.configure("OUTP OFF", "SEQ:ABOR", f"OUTP:WDOG {round(watchdog * 1e3)}")
         self._b0: Final = session.query_number("SYST:B0?")
         self._repetitions = 0
         self._repetition_time = 0.0
         self._deadline = 0.0
         self._feeder: Final = WatchdogFeeder(session.name, watchdog, self._feed)
+        self._is_rf_wanted = False
         self._closed = False
 
     @property
@@ -164,6 +166,7 @@ class SequencePlayer:
         if enabled:
             self._feeder.raise_failure()
         else:
+            self._is_rf_wanted = False
             self._feeder.switch(False)
         self._session.configure(command)
         if self._rf_is_on() is not enabled:
@@ -171,6 +174,7 @@ class SequencePlayer:
                 self.name, f"the RF amplifier is still {'off' if enabled else 'on'}", command
             )
         if enabled:
+            self._is_rf_wanted = True
             self._feeder.switch(True)
 
     def play(self, first: int, count: int, /) -> None:
@@ -195,7 +199,7 @@ class SequencePlayer:
         RunAborted
             ``abort`` answered True; the player has been stopped.
         InstrumentFault
-            The player reports an error, or its amplifier has gone off meanwhile.
+            The player reports an error, or its amplifier, enabled before, has gone off meanwhile.
         ReplyTimeout, ConnectionLost, ProtocolError
             It is not done in time or does not answer, is gone, or answers what the protocol does not allow.
         """
@@ -217,6 +221,14 @@ class SequencePlayer:
             pause = min(longest, pause * 2)
         self._session.raise_errors("SEQ:PLAY")
         self._feeder.raise_failure()
+        # the feeder looks now and then only; and make_safe, which ends it, does not make a noise scan of this
+        if self._is_rf_wanted and not self._rf_is_on():
+            self._feeder.switch(False)
+            raise InstrumentFault(
+                self.name,
+                "RF was switched off while playing, by the guardian or another program; play again with RF",
+                "OUTP?",
+            )
 
     def make_safe(self) -> None:
         """Switch the RF amplifier off and stop playing; a player that is gone does so by its watchdog."""

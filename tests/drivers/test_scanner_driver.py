@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -22,7 +23,9 @@ from coilbench.base.errors import (
     RunAborted,
 )
 from coilbench.base.nuclei import nucleus
-from drivers.scanners.sequence_player import open_scanner
+from drivers.address import open_link
+from drivers.scanners.sequence_player import SequencePlayer, open_scanner
+from drivers.scpi import ScpiSession
 from hil_fixtures.instruments.lab import Lab
 
 if TYPE_CHECKING:
@@ -166,6 +169,54 @@ def test_an_amplifier_that_goes_off_by_itself_is_noticed(lab, scanner, sequence)
     wait_until(lambda: not scanner._feeder.is_on)
     with pytest.raises(InstrumentFault, match="gone off by itself"):
         scanner.play(0, 1)
+
+
+def test_repetitions_played_without_rf_are_not_accepted(sequence):
+    """Another client switches the amplifier off while it plays: waiting fails before the feeder looks."""
+    with (
+        Lab(time_scale=1.0) as lab,
+        contextlib.closing(open_scanner(lab.addresses["scanner"], name="scanner", watchdog=60.0)) as scanner,
+    ):
+        scanner.load(sequence)
+        scanner.enable_rf(True)
+        scanner.play(0, 20)
+        host, port = lab.addresses["scanner"].removeprefix("tcp://").split(":")
+        with socket.create_connection((host, int(port)), 5.0) as other:
+            other.sendall(b"SEQ:STAT?\nOUTP OFF\nOUTP?\n")
+            with other.makefile("r") as lines:
+                assert lines.readline() in {"WAITING\n", "PLAYING\n"}
+                assert lines.readline() == "0\n"
+        with pytest.raises(InstrumentFault, match="RF was switched off while playing"):
+            scanner.wait()
+        scanner.enable_rf(True)
+        scanner.play(0, 2)
+        scanner.wait()
+        scanner.enable_rf(False)
+        scanner.play(0, 2)
+        scanner.wait()
+
+
+def test_repetitions_cut_short_by_make_safe_are_not_accepted(scanner, sequence):
+    """Made safe in between, by another thread of this program: that is no noise scan."""
+    scanner.load(sequence)
+    scanner.enable_rf(True)
+    scanner.play(0, 20)
+    scanner.make_safe()
+    with pytest.raises(InstrumentFault, match="RF was switched off while playing"):
+        scanner.wait()
+
+
+def test_a_stale_error_does_not_keep_it_from_being_opened(lab, caplog):
+    """What is in the error queue is logged and gone, the amplifier is off; a refusal is still a fault."""
+    caplog.set_level(logging.INFO, logger="coilbench")
+    link = open_link(lab.addresses["scanner"], name="scanner", timeout=1.0)
+    session = ScpiSession(link)
+    session.write("NONSENSE", "OUTP ON")
+    with contextlib.closing(SequencePlayer(session, 4.0)) as scanner:
+        assert not rf_is_on(lab)
+        assert any("NONSENSE" in message and "-113" in message for message in caplog.messages)
+        with pytest.raises(InstrumentFault, match="-221"):
+            scanner.play(0, 1)
 
 
 def test_abort_stops_playing(sequence):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -98,12 +100,12 @@ def test_znb_rf_is_on_only_while_it_sweeps(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("fault", "after"),
     [
-        *product(["close_mid_reply", "hang_up", "garbage"], [0, 2, 4, 6]),
+        *product(["close_mid_reply", "hang_up", "garbage"], [0, 2, 5, 7]),
         # the trigger's answer and the data
-        *product(["late"], [3, 6]),
-        *product(["drop_reply"], [4, 6]),
+        *product(["late"], [3, 7]),
+        *product(["drop_reply"], [4, 7]),
         # once: a dead HiSLIP instrument takes PyVISA-py's own 5 s
-        ("half_then_stall", 6),
+        ("half_then_stall", 7),
         ("split", 0),
     ],
 )
@@ -145,6 +147,51 @@ def test_znb_sweep_that_never_ends_stops_at_its_deadline(
     assert not bench.is_rf_on
     bench.simulated.faults.stop_mid_sweep = False
     bench.check()
+
+
+@pytest.mark.parametrize("entry", [(-113, "Undefined header;FOO"), (-350, "Queue overflow")])
+def test_znb_stale_error_does_not_keep_it_from_being_opened(
+    bench: Bench, caplog: pytest.LogCaptureFixture, entry: tuple[int, str]
+) -> None:
+    """What somebody left in the error queue is logged and gone, RF is off; a refusal is still a fault."""
+    bench.analyzer.close()
+    bench.simulated.status.report(*entry)
+    bench.simulated.status.report(-222, "Data out of range;BAR")
+    caplog.set_level(logging.INFO, logger="coilbench")
+    with open_analyzer(bench.address, name="vna", timeout=1.0) as analyzer:
+        assert not bench.is_rf_on
+        for left in (f'{entry[0]},"{entry[1]}"', '-222,"Data out of range;BAR"'):
+            assert any(left in message for message in caplog.messages)
+        with pytest.raises(InstrumentFault, match="-222"):
+            analyzer.configure(SweepPlan((Segment(1.0, 2.0, 5),)))
+
+
+def test_znb_sweep_during_which_rf_was_switched_off_is_no_measurement() -> None:
+    """Another client's OUTP OFF in the middle of a sweep makes it a fault; the next sweep is good."""
+    device = AsymmetricNetwork(2)
+    with (
+        RsZnbt(device, port_count=2, time_scale=1.0, seed=7) as simulated,
+        open_analyzer(simulated.hislip_resource, name="vna") as analyzer,
+    ):
+        analyzer.configure(SweepPlan((Segment(33.3e6, 34.3e6, 40),), 100.0))  # 0.8 s
+
+        def switch_off() -> None:
+            deadline = time.monotonic() + 5.0
+            while not simulated._running:
+                assert time.monotonic() < deadline, "no sweep began"
+                time.sleep(0.005)
+            with socket.create_connection(simulated.socket_address, 5.0) as other:
+                other.sendall(b"OUTP OFF\nOUTP?\n")
+                assert other.recv(10) == b"0\n"
+
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(switch_off)
+            with pytest.raises(InstrumentFault, match="RF was switched off during the sweep"):
+                analyzer.sweep()
+            other.result()
+        assert not any(device.rf_outputs.values())
+        network = analyzer.sweep()
+    np.testing.assert_allclose(network.s, device.scattering(network.f), atol=TOLERANCE)
 
 
 def test_znb_abort_switches_rf_off_within_half_a_second(bench: Bench) -> None:
