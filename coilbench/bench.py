@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from coilbench.base.errors import BenchFileError, ConnectionFailed, InstrumentError
+from coilbench.base.errors import BenchFileError, ConnectionFailed, InstrumentError, InstrumentFault
 from coilbench.bench_file import BenchFile, read_bench_file
 from coilbench.guardian import SafeAction
 from drivers import registry
+from drivers.complaints import Complaints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,13 +45,18 @@ class Bench:
         return (self.scanner, self.analyzer, self.tuner, self.receiver)
 
     def make_safe(self) -> None:
-        """Switch RF, bias and motion off on every instrument, whatever each of them says."""
+        """Switch RF, bias and motion off on every instrument, whatever each of them says.
+
+        Raises
+        ------
+        InstrumentFault
+            An instrument could not be told, or did not obey; what it must not do now is for a person to see.
+        """
         failures: list[InstrumentError] = []
         for instrument in self.instruments:
-            try:
+            with Complaints() as complaints:
                 instrument.make_safe()
-            except InstrumentError as error:
-                failures.append(error)
+            failures += [InstrumentFault(instrument.name, f"not safe: {text}") for text in complaints.texts]
         if failures:
             raise failures[0] if len(failures) == 1 else ExceptionGroup("instruments not safe", failures)
 
@@ -211,14 +217,20 @@ def _all_of(failures: dict[str, BaseException]) -> BaseException:
 
 
 def safe_actions(file: BenchFile, /) -> tuple[SafeAction, ...]:
-    """Return what the guardian does when the run dies: one action for each instrument with an own way in."""
+    """Return what the guardian does when the run dies: it makes each instrument safe that can do harm.
+
+    Parameters
+    ----------
+    file
+        The bench file; an instrument without ``guardian_address`` is reached at its ``address``, which is
+        free again once its owner is dead.
+    """
     places = file.instruments
     return tuple(
-        SafeAction(name=name, driver=place.driver, address=place.guardian_address)
+        SafeAction(name=name, driver=place.driver, address=place.guardian_address or place.address)
         for name, place in (
             ("scanner", places.scanner),
             ("analyzer", places.analyzer),
             ("tuner", places.tuner),
         )
-        if place.guardian_address is not None
     )

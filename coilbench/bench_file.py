@@ -74,7 +74,8 @@ class Instrument(Table):
     driver: DriverName = Field(description="Name of an installed driver.")
     address: str = Field(description="VISA resource, tcp://host:port, socket://host:port, or a serial port.")
     guardian_address: str | None = Field(
-        default=None, description="Second way in by which the guardian switches the outputs off."
+        default=None,
+        description="Way in by which the guardian switches the outputs off; by default the address.",
     )
 
 

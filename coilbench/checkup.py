@@ -14,6 +14,7 @@ from coilbench.base.errors import BenchFileError, CoilbenchError
 from coilbench.bench import openers
 from coilbench.bench_file import read_bench_file
 from coilbench.session import software
+from drivers.complaints import Complaints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +50,8 @@ def check_bench(path: Path, /) -> list[Check]:
         Bench file.
     """
     versions = software()
-    free = shutil.disk_usage(path.parent).free
+    folder = next(parent for parent in path.resolve().parents if parent.exists())
+    free = shutil.disk_usage(folder).free
     checks = [
         Check("Python", sys.version_info >= (3, 11), f"{versions.pop('python')} (3.11 or newer is needed)"),
         Check("packages", True, ", ".join(f"{name} {version}" for name, version in versions.items())),
@@ -76,11 +78,14 @@ def _instrument(named: tuple[str, Callable[[], Instrument]]) -> Check:
         instrument = opener()
         try:
             identity = instrument.identity
-            instrument.make_safe()
+            with Complaints() as complaints:
+                instrument.make_safe()
         finally:
             instrument.close()
     except CoilbenchError as error:
         return Check(name, False, str(error))
+    if complaints.texts:
+        return Check(name, False, "; ".join(complaints.texts))
     return Check(name, True, f"{identity}; outputs off")
 
 

@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import sys
+import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -71,12 +72,11 @@ def main() -> NoReturn:
         code = _explain(group, as_json="--json" in words)
     except KeyboardInterrupt:
         code = _explain(CoilbenchError("stopped by Ctrl-C; outputs are off"), as_json="--json" in words)
-    except Exception as error:
-        show = getattr(error, "show", None)  # click's errors show themselves
-        if show is None:
-            raise
-        show()
-        code = COULD_NOT_MEASURE
+    except OSError as error:
+        where = error.filename or "a file"
+        code = _explain(CoilbenchError(f"{where}: {error.strerror or error}"), as_json="--json" in words)
+    except Exception as error:  # noqa: BLE001 - 1 means 'failed a limit', so nothing may end with it
+        code = _defect(error, as_json="--json" in words)
     finally:
         logging.getLogger("coilbench").removeHandler(remarks)
     remarks.tell()
@@ -92,6 +92,19 @@ def _explain(error: BaseException, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"schema": 1, "verdict": "could not measure", "error": "\n".join(lines)}))
     return COULD_NOT_MEASURE
+
+
+def _defect(error: Exception, *, as_json: bool) -> int:
+    """Let click's errors show themselves; show the traceback of a defect of ours."""
+    show = getattr(error, "show", None)
+    if show is not None:
+        show()
+        return COULD_NOT_MEASURE
+    traceback.print_exception(error)
+    return _explain(
+        CoilbenchError(f"this is a defect of coilbench ({type(error).__name__}: {error}); please report it"),
+        as_json=as_json,
+    )
 
 
 def _say(line: str) -> None:
@@ -130,7 +143,7 @@ def _watched(*, quiet: bool) -> Iterator[Any]:
 
 @app.command()
 def demo(
-    seed: Annotated[int, typer.Option(help="Which simulated array, load and noise.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Which simulated array, load and noise.")] = 1,
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
@@ -155,7 +168,9 @@ def run(bench: BenchPath = Path("bench.toml"), runs: Runs = Path("runs"), as_jso
 
     with _watched(quiet=as_json) as watcher:
         outcome = run_bench_file(bench, runs, watcher)
-    _finish(outcome, as_json=as_json, next_steps=("coilbench run", f"coilbench recon {outcome.folder}"))
+    _finish(
+        outcome, as_json=as_json, next_steps=(f"coilbench run {bench}", f"coilbench recon {outcome.folder}")
+    )
 
 
 def _finish(outcome: Outcome, *, as_json: bool, next_steps: tuple[str, ...]) -> NoReturn:
@@ -189,7 +204,7 @@ def init(
 
 @app.command()
 def sim(
-    seed: Annotated[int, typer.Option(help="Which simulated array, load and noise.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Which simulated array, load and noise.")] = 1,
     tuned: Annotated[bool, typer.Option("--tuned", help="Start with the array tuned and matched.")] = False,
 ) -> None:
     """Serve the simulated instruments at the addresses of a fresh bench file until Ctrl-C."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import queue
 import subprocess
@@ -96,6 +95,11 @@ class Guardian:
     def is_watching(self) -> bool:
         """Whether the guardian process is there."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the guardian process was there and has ended: nothing may be switched on any more."""
+        return self._process is not None and self._process.poll() is not None
 
     def __enter__(self) -> Self:
         """Start the guardian and return when it watches.
@@ -297,13 +301,14 @@ def _make_all_safe(actions: list[SafeAction], reason: str, log_path: Path) -> bo
 def _make_safe(action: SafeAction) -> tuple[int, str | None]:
     """Return how many attempts were made and, if none succeeded, what the last one ran into."""
     from drivers import registry
+    from drivers.complaints import Complaints
 
     complaint: str | None = None
     for attempt in range(1, ATTEMPTS + 1):
         try:
             instrument = registry.open_instrument(action.driver, action.address, name=action.name)
             # make_safe never raises; drivers log what went wrong as a warning
-            with _Complaints() as complaints:
+            with Complaints() as complaints:
                 instrument.make_safe()
             instrument.close()
             complaint = "; ".join(complaints.texts) or None
@@ -314,26 +319,6 @@ def _make_safe(action: SafeAction) -> tuple[int, str | None]:
         if attempt < ATTEMPTS:
             time.sleep(_PAUSE * 2**attempt)
     return ATTEMPTS, complaint
-
-
-class _Complaints(logging.Handler):
-    """Collects what this thread logs as a warning or worse."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.texts: list[str] = []
-        self._thread = threading.get_ident()
-
-    def __enter__(self) -> Self:
-        logging.getLogger("coilbench").addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("coilbench").removeHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            self.texts.append(record.getMessage())
 
 
 if __name__ == "__main__":

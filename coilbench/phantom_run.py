@@ -23,6 +23,7 @@ from coilbench.run_report import Acquired, Measured, report_page, run_record, tr
 from coilbench.session import run_folder, software, stop_signals, storing, write_atomically
 from coils.quality import Limits
 from coils.tuning_state import TuningGoal
+from drivers.protocols import Abort, never
 from recon.nifti import write_nifti
 
 if TYPE_CHECKING:
@@ -63,16 +64,17 @@ def run_bench_file(path: Path, runs: Path, watcher: EventSink, /) -> Outcome:
     with stop_signals(), run_folder(runs, file.name, watcher) as folder:
         with storing(folder.path / "bench.toml"):
             shutil.copyfile(path, folder.path / "bench.toml")
-        with Guardian(safe_actions(file), folder.path / "guardian.jsonl", timeout=_SILENCE):
+        watch = Guardian(safe_actions(file), folder.path / "guardian.jsonl", timeout=_SILENCE)
+        with watch as guardian:
             folder.emit(Event("step", "Open instruments"))
             with open_bench(file) as bench:
                 for instrument in bench.instruments:
                     folder.emit(Event("instrument", f"{instrument.name}: {instrument.identity}"))
-                acquired = acquire(bench, folder)
+                acquired = acquire(bench, folder, abort=lambda: guardian.is_lost)
         return conclude(quantify(acquired, folder), folder)
 
 
-def acquire(bench: Bench, folder: RunFolder, /) -> Acquired:
+def acquire(bench: Bench, folder: RunFolder, /, *, abort: Abort = never) -> Acquired:
     """Tune, characterise and scan with open instruments.
 
     Parameters
@@ -81,6 +83,8 @@ def acquire(bench: Bench, folder: RunFolder, /) -> Acquired:
         Open instruments.
     folder
         Receives events, Touchstone and raw data.
+    abort
+        Asked again and again; the run ends when it answers True, such as when its guardian is gone.
     """
     file, emit = bench.file, folder.emit
     started = datetime.now(UTC)
@@ -91,7 +95,7 @@ def acquire(bench: Bench, folder: RunFolder, /) -> Acquired:
     emit(Event("step", "Tune and match"))
     goal = TuningGoal(limit_db=limits.s11_db, aim_db=limits.s11_db - _MARGIN_DB)
     plan = TunePlan(groups, goal, sweep.span, sweep.points, sweep.if_bandwidth, sweep.sweep_power_dbm)
-    tuned = tune(bench.analyzer, bench.tuner, plan, emit=emit)
+    tuned = tune(bench.analyzer, bench.tuner, plan, emit=emit, abort=abort)
     for name, network in (("before", tuned.before), ("after", tuned.after)):
         with storing(folder.path / name):
             network.write_touchstone(name, dir=str(folder.path))
@@ -109,10 +113,11 @@ def acquire(bench: Bench, folder: RunFolder, /) -> Acquired:
             power_dbm=sweep.sweep_power_dbm,
         ),
         emit=emit,
+        abort=abort,
     )
-    scanned = scan_phantom(bench, folder.path, on_event=emit)
+    scanned = scan_phantom(bench, folder.path, on_event=emit, abort=abort)
     emit(Event("step", "Detune channel 1 by 1 %"))
-    detuning = check_detuning(bench, scanned_group, 1, emit=emit)
+    detuning = check_detuning(bench, scanned_group, 1, emit=emit, abort=abort)
     return Acquired(
         file=file,
         started=started,
@@ -167,7 +172,7 @@ def judge_run(measured: Measured, /) -> tuple[Judged, ...]:
             worst[row.quantity] = row
     array = [
         Judged(
-            f"largest {quantity} (port {'-'.join(map(str, row.ports))})",
+            f"worst {quantity} (port {'-'.join(map(str, row.ports))})",
             row.judged.value,
             row.judged.unit,
             row.judged.uncertainty,
@@ -195,7 +200,13 @@ def judge_run(measured: Measured, /) -> tuple[Judged, ...]:
             at_most=limits.noise_level_db,
         ),
         judge("spokes clipped or incomplete", measured.scanned.flagged, "", at_most=0),
-        judge("SNR of the background, median", quantified.median_snr, "", at_least=limits.snr_minimum),
+        judge(
+            "SNR of the background, median",
+            quantified.median_snr,
+            "",
+            uncertainty=2.0 * quantified.median_snr * quantified.pseudo_replica.uncertainty,
+            at_least=limits.snr_minimum,
+        ),
         *_check_vials(file, quantified),
     )
 

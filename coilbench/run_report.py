@@ -238,6 +238,7 @@ def report_page(measured: Measured, judged: tuple[Judged, ...], checks: tuple[st
         ("array", f"{file.array.serial_number}, {file.array.channels} channels"),
         ("field", f"{file.b0:g} T: {frequencies}"),
         ("phantom", file.phantom.name),
+        ("scan", _scan_line(measured)),
         *((f"instrument {number}", f"{identity}, {name}") for number, (name, identity) in instruments),
         ("software", ", ".join(f"{name} {version}" for name, version in measured.software.items())),
     )
@@ -251,14 +252,29 @@ def report_page(measured: Measured, judged: tuple[Judged, ...], checks: tuple[st
     return render(Page(f"coilbench: {file.name}", facts, overall(judged), judged, checks, sections))
 
 
+def _scan_line(measured: Measured) -> str:
+    """Return the scan in one line, as really played and received."""
+    scan, plan, readout = measured.file.scan, measured.scanned.plan, measured.scanned.readout
+    return (
+        f"{scan.nucleus} density-adapted 3D radial, {plan.spokes} spokes × {scan.repetitions}, "
+        f"TE {readout.echo_time * 1e3:.3f} ms, TR {plan.repetition_time * 1e3:g} ms, "
+        f"{np.degrees(plan.flip_angle):.0f}°, readout {plan.readout_duration * 1e3:g} ms at "
+        f"{1e-3 / measured.scanned.dwell_time:.1f} kHz, {plan.matrix}³ voxels of "
+        f"{1e3 * plan.fov / plan.matrix:g} mm, "
+        f"{engineering(plan.transmit_frequency, 'Hz', digits=8)}"
+    )
+
+
 def _tuning_section(measured: Measured) -> Section:
     tuned, drawings = measured.tuned, []
+    order = sorted(port for group in measured.character.nuclei for port in group.ports)
     for group in measured.character.nuclei:
         title = f"{group.nucleus}, {engineering(group.frequency, 'Hz', digits=6)}"
         limit = measured.file.limits.s11_db
-        curves = figures.reflection_figure(tuned.before, tuned.after, group.ports, group.frequency, limit)
+        places = [order.index(port) for port in group.ports]
+        curves = figures.reflection_figure(tuned.before, tuned.after, places, group.frequency, limit)
         fine = measured.character.network  # the narrower sweep draws the circles round
-        charts = figures.smith_figure(tuned.before, fine, group.ports, group.frequency)
+        charts = figures.smith_figure(tuned.before, fine, places, group.frequency)
         drawings += [(f"{title}: reflection; the triangle is the limit", curves)]
         drawings += [(f"{title}: Smith charts, a dot at the Larmor frequency", charts)]
     rows = tuple(
@@ -279,13 +295,14 @@ def _tuning_section(measured: Measured) -> Section:
 
 def _scattering_section(measured: Measured) -> Section:
     network, drawings, rows = measured.character.network, [], []
+    order = sorted(port for group in measured.character.nuclei for port in group.ports)
     for group in measured.character.nuclei:
         at = int(np.argmin(np.abs(network.f - group.frequency)))
         level = 20.0 * np.log10(np.maximum(np.abs(network.s[at]), 1e-6))
         drawings.append(
             (
                 f"S-matrix of all ports at {group.nucleus}",
-                figures.scattering_figure(level, f"{group.nucleus}"),
+                figures.scattering_figure(level, order, group.nucleus),
             )
         )
         for channel, fit in enumerate(group.resonances, start=1):
@@ -294,7 +311,7 @@ def _scattering_section(measured: Measured) -> Section:
                 if fit is None
                 else (
                     f"{fit.q_loaded:.1f} ± {2 * fit.uncertainty.q_loaded:.1f}",
-                    f"{fit.q_unloaded:.0f} ± {2 * fit.uncertainty.q_unloaded:.0f}",
+                    f"{fit.q_unloaded:.1f} ± {2 * fit.uncertainty.q_unloaded:.1f}",
                     "",
                 )
             )
@@ -326,13 +343,14 @@ def _noise_section(measured: Measured) -> Section:
         "σ (real part)",
         "power / predicted",
         "noise bandwidth ratio",
-        "kurtosis",
-        "I/Q variance",
+        "kurtosis (3: Gaussian)",
+        "I/Q variance (1: ideal)",
         "SNR alone",
     )
+    agreement = "agree within sampling error" if comparison.agrees() else "DISAGREE beyond sampling error"
     text = (
         f"Pre-scan with the RF amplifier off, {noise.samples} samples a channel, beside kTB(I - SSᴴ) of the "
-        "measured S-matrix plus the preamplifiers' noise. Agreement within sampling error: "
+        f"measured S-matrix plus the preamplifiers' noise. They {agreement}: "
         f"p = {comparison.probability:.3f}."
     )
     drawing = figures.correlation_figure(noise.correlation, predicted)
@@ -341,8 +359,12 @@ def _noise_section(measured: Measured) -> Section:
 
 def _image_section(measured: Measured) -> Section:
     voxel = measured.scanned.images[0].grid.spacing[0]
-    drawing = figures.slices_figure(measured.quantified.snr, voxel, "SNR", "")
-    text = "Whitened Roemer combination in SNR units: a value of 10 is an SNR of 10 (real-part sigma)."
+    snr = measured.quantified.snr
+    drawing = figures.slices_figure(snr, voxel, measured.file.phantom.radius, "SNR", "", float(np.max(snr)))
+    text = (
+        "Whitened Roemer combination of the first scan in SNR units: a value of 10 is an SNR of 10 "
+        "(real-part sigma)."
+    )
     return Section("Image", text, (("Transverse slices", drawing),))
 
 
@@ -359,7 +381,9 @@ def _sodium_section(measured: Measured) -> Section:
         (0.0, tsc.regression.slope),
         [vial.name for vial in tsc.vials],
     )
-    slices = figures.slices_figure(tsc.concentration, voxel, "[Na]", "mmol/L", maximum=160.0)
+    slices = figures.slices_figure(
+        tsc.concentration, voxel, file.phantom.radius, "[Na]", "mmol/L", 1.1 * float(true.max())
+    )
     rows = tuple(
         (
             vial.name,
@@ -368,7 +392,7 @@ def _sodium_section(measured: Measured) -> Section:
             f"{vial.concentration:.2f}",
             f"{vial.expanded_uncertainty:.2f}",
             f"{vial.interval[0]:.2f} to {vial.interval[1]:.2f}",
-            ", ".join(f"{cause} {share:.2f}" for cause, share in vial.contributions[:4]),
+            ", ".join(f"{cause} {share:.2f}" for cause, share in vial.contributions[:4] if share >= 0.005),
         )
         for vial, value, known in zip(tsc.vials, true, reference, strict=True)
     )

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import numpy as np
 
-from coilbench.base.errors import CoilbenchError, RunAborted, StorageError
+from coilbench.base.errors import RunAborted, StorageError
 from coilbench.base.events import Event
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def run_folder(parent: Path, name: str, watcher: EventSink, /) -> Iterator[RunFo
     folder = RunFolder(path, watcher, log)
     try:
         yield folder
-    except (CoilbenchError, ExceptionGroup) as error:
+    except Exception as error:
         folder.give_up(error)
         raise
     finally:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from coilbench.base.errors import MeasurementError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -58,13 +60,15 @@ def noise_covariance(
 
     Raises
     ------
+    MeasurementError
+        S has gain (a singular value clearly above 1): then it is not a passive array.
     ValueError
-        S is not square, or has gain (a singular value clearly above 1): then it is not a passive array.
+        S is not square.
     """
     matrix = _square(s)
     largest = float(np.max(np.linalg.norm(matrix, ord=2, axis=(-2, -1))))
     if largest > 1.02:
-        raise ValueError(
+        raise MeasurementError(
             f"the S-matrix has gain (largest singular value {largest:.3f}): check the calibration"
         )
     identity = np.eye(matrix.shape[-1])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from acquisition.radial_scan import prepare_scan
-from coilbench.base.errors import InstrumentError
+from coilbench.base.errors import InstrumentError, MeasurementError
 from coilbench.base.events import Event, EventSink, ignore
 from coilbench.procedures.scan import scan_plan
 from coils.covariance import snr_factor
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 WINDOWS: Final = 64
 #: Samples at the start of each spoke, where all spokes see nearly the same k.
 _CENTRAL: Final = 8
-_PROBE_STEPS: Final = 100
+_PROBE_STEPS: Final = 60
 _POINTS: Final = 401
 
 
@@ -143,11 +143,24 @@ def _port(
 def _steps_for(
     bench: Bench, group: NucleusPorts, channel: int, axis: str, home: int, dip: float, shift: float
 ) -> int:
-    """Return the steps that shift the dip by ``shift``, from one probing move."""
-    bench.tuner.move({axis: home - _PROBE_STEPS})
-    moved, _ = _port(bench.analyzer, bench, group, channel)
-    per_step = (moved / dip - 1.0) / _PROBE_STEPS
-    return min(round(shift / per_step), home - bench.tuner.axes[axis].minimum)
+    """Return the steps that shift the dip by ``shift``: the play lost in turning, and the slope after it.
+
+    Raises
+    ------
+    MeasurementError
+        The trimmer does not move the dip.
+    """
+    dips = []
+    for steps in (_PROBE_STEPS, 2 * _PROBE_STEPS):
+        bench.tuner.move({axis: home - steps})
+        dips.append(_port(bench.analyzer, bench, group, channel)[0])
+    per_step = (dips[1] - dips[0]) / dip / _PROBE_STEPS
+    if per_step <= 0.0:
+        raise MeasurementError(
+            f"{axis} does not move the dip of channel {channel} upwards; is the trimmer stuck?"
+        )
+    rest = shift - (dips[1] / dip - 1.0)
+    return min(2 * _PROBE_STEPS + round(rest / per_step), home - bench.tuner.axes[axis].minimum)
 
 
 def _signal_to_noise(scan: RadialScan, channel: int, abort: Abort) -> tuple[float, float]:

@@ -37,7 +37,7 @@ def _figure(width: float, height: float, rows: int, columns: int, **options: Any
 
 
 def reflection_figure(
-    before: skrf.Network, after: skrf.Network, ports: Sequence[int], frequency: float, limit_db: float
+    before: skrf.Network, after: skrf.Network, places: Sequence[int], frequency: float, limit_db: float
 ) -> str:
     """Draw |S11| of one nucleus' ports before and after tuning.
 
@@ -45,8 +45,8 @@ def reflection_figure(
     ----------
     before, after
         Sweeps of the whole array.
-    ports
-        Port numbers from 1, one for each channel.
+    places
+        Where in the networks the channels' ports are, from 0.
     frequency
         Larmor frequency in Hz, marked.
     limit_db
@@ -55,8 +55,8 @@ def reflection_figure(
     figure, ((left, right),) = _figure(9.6, 3.2, 1, 2, sharey=True)
     for axes, sweep, title in ((left, before, "before"), (right, after, "after tune and match")):
         near = np.abs(sweep.f / frequency - 1.0) < 0.15
-        for channel, port in enumerate(ports):
-            level = 20.0 * np.log10(np.maximum(np.abs(sweep.s[near, port - 1, port - 1]), 1e-4))
+        for channel, place in enumerate(places):
+            level = 20.0 * np.log10(np.maximum(np.abs(sweep.s[near, place, place]), 1e-4))
             axes.plot(
                 sweep.f[near] / 1e6,
                 level,
@@ -68,30 +68,30 @@ def reflection_figure(
         axes.plot([frequency / 1e6], [limit_db], marker="v", color="crimson", ms=7, ls="none")
         axes.set(title=title, xlabel="frequency / MHz", ylim=(-45, 1))
         axes.grid(alpha=0.25)
-    left.set_ylabel("|S11| / dB")
+    left.set_ylabel("|Sii| / dB")
     right.legend(fontsize=6, ncols=2, loc="lower right")
     return _svg(figure)
 
 
-def smith_figure(before: skrf.Network, after: skrf.Network, ports: Sequence[int], frequency: float) -> str:
+def smith_figure(before: skrf.Network, after: skrf.Network, places: Sequence[int], frequency: float) -> str:
     """Draw the reflections of one nucleus' ports on Smith charts, with a dot at the Larmor frequency."""
     figure, ((left, right),) = _figure(7.6, 3.8, 1, 2)
     for axes, sweep, title in ((left, before, "before"), (right, after, "after")):
         smith(ax=axes, chart_type="z", draw_labels=False)
         near = np.abs(sweep.f / frequency - 1.0) < 0.05
-        for channel, port in enumerate(ports):
-            trace = sweep.s[near, port - 1, port - 1]
+        for channel, place in enumerate(places):
+            trace = sweep.s[near, place, place]
             colour = COLOURS[channel % len(COLOURS)]
             axes.plot(np.real(trace), np.imag(trace), color=colour, lw=0.8)
-            at = complex(sweep.s[int(np.argmin(np.abs(sweep.f - frequency))), port - 1, port - 1])
+            at = complex(sweep.s[int(np.argmin(np.abs(sweep.f - frequency))), place, place])
             axes.plot([at.real], [at.imag], marker="o", ms=4, color=colour)
         axes.set(title=title, xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal")
         axes.set_axis_off()
     return _svg(figure)
 
 
-def scattering_figure(matrix_db: NDArray[np.float64], title: str) -> str:
-    """Draw a matrix of |Sij| in dB, shape (port, port), with its values."""
+def scattering_figure(matrix_db: NDArray[np.float64], ports: Sequence[int], title: str) -> str:
+    """Draw a matrix of |Sij| in dB, shape (port, port), with its values; ``ports`` are the ports' numbers."""
     figure, ((axes,),) = _figure(5.2, 4.4, 1, 1)
     picture = axes.imshow(matrix_db, vmin=-50, vmax=0, cmap="viridis")
     count = len(matrix_db)
@@ -108,8 +108,8 @@ def scattering_figure(matrix_db: NDArray[np.float64], title: str) -> str:
                 color="w" if value < -20 else "k",
             )
     axes.set(title=title, xticks=range(count), yticks=range(count))
-    axes.set_xticklabels(range(1, count + 1), fontsize=6)
-    axes.set_yticklabels(range(1, count + 1), fontsize=6)
+    axes.set_xticklabels(ports, fontsize=6)
+    axes.set_yticklabels(ports, fontsize=6)
     figure.colorbar(picture, ax=axes, label="|Sij| / dB", shrink=0.8)
     return _svg(figure)
 
@@ -119,11 +119,15 @@ def correlation_figure(measured: NDArray[np.complex128], predicted: NDArray[np.c
     figure, (row,) = _figure(9.6, 3.2, 1, 3)
     pictures = ((np.abs(measured), "measured"), (np.abs(predicted), "predicted from S"))
     top = max(0.1, *(float(np.max(values - np.eye(len(values)))) for values, _ in pictures))
+    channels = np.arange(len(measured))
     for axes, (values, title) in zip(row[:2], pictures, strict=True):
         picture = axes.imshow(
             np.where(np.eye(len(values)) > 0, np.nan, values), vmin=0, vmax=top, cmap="magma"
         )
         axes.set_title(f"noise correlation |ρ|, {title}", fontsize=9)
+        axes.set(xlabel="channel", ylabel="channel", xticks=channels, yticks=channels)
+        axes.set_xticklabels(channels + 1, fontsize=7)
+        axes.set_yticklabels(channels + 1, fontsize=7)
         figure.colorbar(picture, ax=axes, shrink=0.8)
     upper = np.triu_indices(len(measured), 1)
     axes = row[2]
@@ -137,38 +141,39 @@ def correlation_figure(measured: NDArray[np.complex128], predicted: NDArray[np.c
 
 
 def slices_figure(
-    volume: NDArray[np.floating[Any]], voxel: float, title: str, unit: str, maximum: float | None = None
+    volume: NDArray[np.floating[Any]], voxel: float, radius: float, title: str, unit: str, maximum: float
 ) -> str:
-    """Draw nine transverse slices through the middle of a volume.
+    """Draw transverse slices through the middle of a volume.
 
     Parameters
     ----------
     volume
         Shape (z, y, x).
-    voxel
-        Voxel size in m.
+    voxel, radius
+        Voxel size, and radius of the phantom to show, in m.
     title, unit
         What the values are.
     maximum
-        Upper end of the grey scale; the volume's maximum if None.
+        Upper end of the colour scale.
     """
     figure, grid = _figure(9.6, 3.4, 2, 5)
     depth = volume.shape[0]
-    chosen = np.unique(np.linspace(depth * 0.3, depth * 0.7, 10).round().astype(int))
-    top = float(np.nanmax(volume)) if maximum is None else maximum
+    reach = min(0.85 * radius / voxel, 0.5 * depth - 1)
+    chosen = np.unique(np.linspace(depth / 2 - reach, depth / 2 + reach, 10).round().astype(int))
+    edge = 1.15e3 * radius
     half = volume.shape[2] * voxel * 500.0
     picture = None
     for axes, index in zip(grid.ravel(), chosen, strict=False):
         picture = axes.imshow(
             volume[index],
             vmin=0.0,
-            vmax=top,
+            vmax=maximum,
             cmap="inferno",
             origin="lower",
             extent=(-half, half, -half, half),
         )
         axes.set_title(f"z = {(index - depth // 2) * voxel * 1e3:.0f} mm", fontsize=7)
-        axes.set(xlim=(-95, 95), ylim=(-95, 95), xticks=[], yticks=[])
+        axes.set(xlim=(-edge, edge), ylim=(-edge, edge), xticks=[], yticks=[])
     if picture is not None:
         figure.colorbar(picture, ax=grid, label=f"{title} / {unit}" if unit else title, shrink=0.9)
     return _svg(figure)

@@ -23,11 +23,11 @@ def page(text: str) -> str:
     first, second = sweep(1), sweep(2)
     rho = np.corrcoef(np.random.default_rng(3).standard_normal((4, 50))).astype(complex)
     drawings = (
-        figures.reflection_figure(first, second, (1, 2), 33.8e6, -20.0),
-        figures.smith_figure(first, second, (1, 2), 33.8e6),
-        figures.scattering_figure(np.full((4, 4), -30.0), "S"),
+        figures.reflection_figure(first, second, (0, 3), 33.8e6, -20.0),
+        figures.smith_figure(first, second, (0, 3), 33.8e6),
+        figures.scattering_figure(np.full((4, 4), -30.0), (9, 10, 11, 12), "S"),
         figures.correlation_figure(rho, rho),
-        figures.slices_figure(np.random.default_rng(4).random((20, 16, 18)), 5e-3, "SNR", ""),
+        figures.slices_figure(np.random.default_rng(4).random((40, 36, 38)), 5e-3, 0.08, "SNR", "", 1.0),
         figures.regression_figure(
             np.array([20.0, 60.0, 45.0]),
             np.array([0.7, 2.0, 1.5]),

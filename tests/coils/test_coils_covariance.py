@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from coilbench.base.errors import MeasurementError
 from coils.covariance import (
     compare_covariance,
     correlation,
@@ -70,7 +71,7 @@ def test_ports_without_receivers_still_take_part() -> None:
 
 def test_an_active_network_is_refused() -> None:
     """A wrong calibration must not become a noise prediction."""
-    with pytest.raises(ValueError, match="gain"):
+    with pytest.raises(MeasurementError, match="gain"):
         noise_covariance(np.diag([1.1, 0.0]), bandwidth=1.0, temperature=300.0)
 
 
