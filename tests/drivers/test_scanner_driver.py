@@ -174,7 +174,7 @@ def test_an_amplifier_that_goes_off_by_itself_is_noticed(lab, scanner, sequence)
 def test_repetitions_played_without_rf_are_not_accepted(sequence):
     """Another client switches the amplifier off while it plays: waiting fails before the feeder looks."""
     with (
-        Lab(time_scale=1.0) as lab,
+        Lab(time_scale=2.0) as lab,
         contextlib.closing(open_scanner(lab.addresses["scanner"], name="scanner", watchdog=60.0)) as scanner,
     ):
         scanner.load(sequence)
