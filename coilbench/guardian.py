@@ -154,6 +154,12 @@ class Guardian:
                     f"the guardian switched the outputs off during the run; see {self._log_path}. Was this "
                     "program stopped, or the machine overloaded?"
                 )
+            return
+        if self.is_lost:
+            error.add_note(
+                f"the guardian had ended during the run; see {self._log_path}. Nothing was switched on after "
+                "that; was it stopped, or the machine overloaded?"
+            )
         elif not self.trip(f"{type(error).__name__}: {error}"):
             error.add_note(
                 "the guardian could not make sure that every output is off: look at RF amplifier, analyzer "

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = logging.getLogger("coilbench.analyzer")
 
 #: Hz; above it the source's third harmonic is measured (nanovna.h, FREQUENCY_THRESHOLD).
 HARMONIC_THRESHOLD: Final = 300_000_100

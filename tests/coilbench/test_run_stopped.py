@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -121,3 +124,27 @@ def test_a_second_ctrl_c_does_not_interrupt_the_first(bench, start, wait_until, 
     assert "Traceback" not in err
     assert messages(err)[0] == "stopped by Ctrl-C; outputs are off"
     assert bench.is_safe
+
+
+def children(parent: int, word: bytes) -> list[int]:
+    """Return the processes that ``parent`` has started with ``word`` in their command."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may end while we look
+            if f"PPid:\t{parent}\n" in (folder / "status").read_text():
+                found += [int(folder.name)] if word in (folder / "cmdline").read_bytes() else []
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="finds the guardian in /proc")
+def test_a_run_whose_guardian_is_killed_ends_with_everything_off(bench, start, wait_until, messages) -> None:
+    bench.change("spokes = 800", "spokes = 2400")
+    run = start(bench)
+    wait_until(bench.is_scanning, "spokes")
+    (guardian,) = children(run.process.pid, b"coilbench.guardian")
+    os.kill(guardian, signal.SIGKILL)
+    code, _, err = run.end()
+    assert code == 3
+    assert bench.is_safe
+    assert any("the guardian had ended during the run" in line for line in messages(err))
+    assert not (bench.folder / "record.json").exists()
