@@ -399,7 +399,7 @@ def _sodium_section(measured: Measured) -> Section:
     headings = (
         "vial",
         "role",
-        "true",
+        "true / (mmol/L)",
         "[Na] / (mmol/L)",
         "± (95 %)",
         "95 % interval",
@@ -407,7 +407,8 @@ def _sodium_section(measured: Measured) -> Section:
     )
     regression = tsc.regression
     text = (
-        f"Slope {regression.slope:.5f} ± {2 * regression.slope_uncertainty:.5f} L/mmol through the origin; a "
+        f"Mean of {measured.file.scan.repetitions} scan(s). Slope {regression.slope:.5f} ± "
+        f"{2 * regression.slope_uncertainty:.5f} L/mmol through the origin; a "
         f"free intercept would be {regression.intercept:.4f} ± {2 * regression.intercept_uncertainty:.4f} "
         f"(95 %); lack of fit p = {regression.lack_of_fit_probability:.3f}. Background {tsc.background:.1f} "
         "mmol/L."
