@@ -22,7 +22,7 @@ from coilbench.procedures.tune import TunePlan, nucleus_ports, tune
 from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
 from coilbench.session import run_folder, software, stop_signals, storing, write_atomically
 from coils.quality import Limits
-from coils.tuning_state import TuningGoal
+from coils.tuning.local_state import TuningGoal
 from drivers.protocols import Abort, never
 from recon.nifti import write_nifti
 

@@ -13,7 +13,7 @@ from coilbench.base.verdict import Verdict, overall
 from coils.covariance import correlation, noise_covariance, snr_factor
 from coils.quality import Limits, PortJudgement, judge_array
 from coils.resonance import Resonance, fit_resonance
-from coils.tuning_state import ArraySweep
+from coils.tuning.local_state import ArraySweep
 from drivers.protocols import Abort, Segment, SweepPlan, never
 
 if TYPE_CHECKING:

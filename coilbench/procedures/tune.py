@@ -1,6 +1,6 @@
 """Tune and match all ports of an array at their frequencies, with the bench's analyzer and tuner.
 
-The decisions are in `coils.tuning`; here they meet instruments: a wide sweep before, narrow sweeps around
+The decisions are in `coils.tuning.local`; here they meet instruments: a wide sweep before, narrow sweeps around
 every nucleus' frequency while tuning (wide ones when dips must be found), a wide sweep after. Every sweep and
 every move is an event with all its data. Detuning bias is switched off first. Nothing is assumed of what was
 set: frequencies and positions are read back.
@@ -16,8 +16,8 @@ import numpy as np
 from coilbench.base.errors import RunAborted
 from coilbench.base.events import Event, EventSink, ignore
 from coils.quality import decibels
-from coils.tuning import advance, begin
-from coils.tuning_state import ArraySweep, Move, Phase, Stop, TunablePort, TuningGoal, TuningState
+from coils.tuning.local import advance, begin
+from coils.tuning.local_state import ArraySweep, Move, Phase, Stop, TunablePort, TuningGoal, TuningState
 from drivers.protocols import Abort, Segment, SweepPlan, never
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ class _Tuning:
         )
 
     def _outcomes(self, before: skrf.Network, after: skrf.Network, stop: Stop) -> tuple[PortOutcome, ...]:
-        """Judge every port by the wide sweeps; what `coils.tuning` knows of a failure is the reason."""
+        """Judge every port by the wide sweeps; what `coils.tuning.local` knows of a failure is the reason."""
         reasons = {entry.port: entry.reason for entry in stop.unreached}
         order = [port.port for port in self.tunable]
         outcomes = []

@@ -153,8 +153,12 @@ class Solution:
         As given; Hz, shape (frequency,).
     s
         Shape (frequency, port, port).
-    currents
-        Loop currents for unit incident waves, A per sqrt(W), shape (frequency, loop, port).
+    inverse
+        Of the loops' impedance matrix with all sections in it, S, shape (frequency, loop, loop).
+    voltage
+        Open voltage in the ring for a unit incident wave at each port, V per sqrt(W), shape (frequency, port).
+    loop_of_port
+        Shape (port,).
     states
         Of every section of every bank.
     """
@@ -162,8 +166,16 @@ class Solution:
     circuit: ArrayCircuit
     frequencies: Complex
     s: Complex
-    currents: Complex
+    inverse: Complex
+    voltage: Complex
+    loop_of_port: NDArray[np.intp]
     states: tuple[tuple[SectionState, ...], ...]
+
+    def currents(self) -> Complex:
+        """Return loop currents for unit incident waves, A per sqrt(W), shape (frequency, loop, port)."""
+        currents = np.take(self.inverse, self.loop_of_port, axis=2)
+        currents *= -self.voltage[:, None, :]
+        return currents
 
 
 def solve(circuit: ArrayCircuit, frequencies: Complex | Real, loops: Complex) -> Solution:
@@ -184,15 +196,14 @@ def solve(circuit: ArrayCircuit, frequencies: Complex | Real, loops: Complex) ->
         tuple(_evaluate_section(section, column) for section in bank.sections) for bank in circuit.banks
     )
     ports = circuit.port_count
-    total = loops.astype(np.complex128)
+    total = np.array(loops, dtype=np.complex128)
+    diagonal = np.einsum("fii->fi", total)
     voltage = np.zeros((axis.size, ports), dtype=np.complex128)
     reflection = np.ones((axis.size, ports), dtype=np.complex128)
     loop_of_port = np.zeros(ports, dtype=np.intp)
     for bank, sections in zip(circuit.banks, states, strict=True):
         for state in sections:
-            total[:, bank.loops, bank.loops] += (
-                state.across.impedance if state.impedance is None else state.impedance
-            )
+            diagonal[:, bank.loops] += state.across.impedance if state.impedance is None else state.impedance
             arm = state.section.arm
             if arm is not None and state.voltage is not None and state.reflection is not None:
                 voltage[:, arm.ports] = state.voltage
@@ -202,13 +213,11 @@ def solve(circuit: ArrayCircuit, frequencies: Complex | Real, loops: Complex) ->
         turn = np.exp(-2j * np.pi * column * circuit.delays)
         voltage, reflection = voltage * turn, reflection * turn**2
     inverse = np.linalg.inv(total)
-    currents = inverse[:, :, loop_of_port]
-    currents *= -voltage[:, None, :]
-    s = currents[:, loop_of_port, :]
-    s *= 0.5 * voltage[:, :, None]
-    own = np.arange(ports)
-    s[:, own, own] += reflection
-    return Solution(circuit, np.asarray(axis), s, currents, states)
+    s = np.take(np.take(inverse, loop_of_port, axis=1), loop_of_port, axis=2)
+    s *= -0.5 * voltage[:, :, None]
+    s *= voltage[:, None, :]
+    np.einsum("fii->fi", s)[...] += reflection
+    return Solution(circuit, np.asarray(axis), s, inverse, voltage, loop_of_port, states)
 
 
 def _section_with(section: Section, values: Mapping[str, Real]) -> Section:

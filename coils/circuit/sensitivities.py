@@ -55,8 +55,9 @@ class ElementSensitivity:
 
 def element_sensitivities(solution: Solution) -> Iterator[ElementSensitivity]:
     """Yield the derivatives by every element of the circuit, in the order of `Bank.elements`."""
+    currents = solution.currents()
     for number, (bank, states) in enumerate(zip(solution.circuit.banks, solution.states, strict=True)):
-        ring = solution.currents[:, bank.loops, :]
+        ring = currents[:, bank.loops, :]
         for state in states:
             turn = _turn(solution, state)
             for element, impedance, by_ring, by_wave in _element_currents(state):
@@ -80,7 +81,8 @@ def by_loop_impedance(solution: Solution, row: NDArray[np.intp], column: NDArray
     Shape (frequency, port, pair), 1/ohm.
     """
     twice = np.where(row == column, 0.5, 1.0)
-    product = solution.currents[:, row, :] * solution.currents[:, column, :]
+    currents = solution.currents()
+    product = currents[:, row, :] * currents[:, column, :]
     return np.asarray((twice[:, None] * product).swapaxes(1, 2))
 
 
@@ -126,3 +128,31 @@ def _element_currents(
             for element, impedance, current in evaluated.spread(shunted):
                 yield element, impedance, current[0], current[1]
             through = through + shunted
+
+
+def own_sensitivities(solution: Solution, number: int) -> Iterator[ElementSensitivity]:
+    """Yield the derivatives of the S-parameters among each channel's own ports, for one bank.
+
+    Parameters
+    ----------
+    number
+        Of the bank.
+
+    Returns
+    -------
+    As `element_sensitivities`, with ``current`` of shape (frequency, channel, arm): only the ports of the
+    channel itself, in the order of the sections that have arms. Costs a channel's share of the whole.
+    """
+    bank, states = solution.circuit.banks[number], solution.states[number]
+    arms = [state.section.arm for state in states if state.section.arm is not None]
+    own = solution.inverse[:, bank.loops, bank.loops]
+    ring = np.stack([-own * solution.voltage[:, arm.ports] for arm in arms], axis=2)
+    place = 0
+    for state in states:
+        turn = _turn(solution, state)
+        for element, impedance, by_ring, by_wave in _element_currents(state):
+            current = by_ring[:, :, None] * ring
+            if by_wave is not None:
+                current[:, :, place] += by_wave * turn
+            yield ElementSensitivity(element.name, number, 0.5 * element.log_slope * impedance, current)
+        place += state.section.arm is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coils.trimmers import (
+from coils.tuning.trimmers import (
     Transition,
     Trimmers,
     first_guess,

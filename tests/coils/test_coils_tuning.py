@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from coils.tuning import advance, begin
-from coils.tuning_state import ArraySweep, Move, Phase, Stop, TunablePort, TuningGoal, TuningState
+from coils.tuning.local import advance, begin
+from coils.tuning.local_state import ArraySweep, Move, Phase, Stop, TunablePort, TuningGoal, TuningState
 
 FREQUENCY = 33.8e6
 AXIS = np.linspace(0.98, 1.02, 21) * FREQUENCY

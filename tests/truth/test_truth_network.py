@@ -24,7 +24,7 @@ from coilbench.procedures.scan import scan_phantom
 from coilbench.procedures.tune import NucleusPorts, TunePlan, tune
 from coilbench.simulated_bench import bench_file_text
 from coils.covariance import compare_covariance, noise_covariance, snr_factor
-from coils.tuning_state import TuningGoal
+from coils.tuning.local_state import TuningGoal
 from hil_fixtures.instruments.lab import Lab
 from hil_fixtures.physics.shot import Shot
 from hil_fixtures.physics.world import World

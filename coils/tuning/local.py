@@ -3,7 +3,7 @@
 `begin` says where to go first; after that, each sweep goes into `advance`, which answers with the next move
 or says that it is over. All ports of all nuclei move together, one sweep of the whole array for each move:
 
-1. every match trimmer a little, then every tune trimmer a little: what they do is learned (`coils.trimmers`);
+1. every match trimmer a little, then every tune trimmer a little: what they do is learned (`trimmers`);
 2. the positions at which no port should reflect, by prediction; go there, at most as far as
    predictions have been right so far; measure, learn from the error, and again until all are below the aim.
 
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from coils.trimmers import (
+from coils.tuning.local_state import Action, Move, Phase, Seen, Stop, TuningGoal, TuningState, Unreached
+from coils.tuning.trimmers import (
     Transition,
     first_guess,
     learn,
@@ -30,14 +31,13 @@ from coils.trimmers import (
     reflections,
     solve_steps,
 )
-from coils.tuning_state import Action, Move, Phase, Seen, Stop, TuningGoal, TuningState, Unreached
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from coils.tuning_state import ArraySweep, TunablePort
+    from coils.tuning.local_state import ArraySweep, TunablePort
 
 #: Part of a port's frequency on either side from which sweeps are used to learn.
 LEARNING_SPAN: Final = 0.025

@@ -1,4 +1,4 @@
-"""What tuning knows and says: ports, goal, sweeps, moves, and the state that `coils.tuning` advances."""
+"""What tuning knows and says: ports, goal, sweeps, moves, and the state that `local` advances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from coils.trimmers import Transition, Trimmers
+    from coils.tuning.trimmers import Transition, Trimmers
 
 
 @dataclass(frozen=True, slots=True)
