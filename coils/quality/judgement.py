@@ -11,32 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coilbench.base.verdict import Judged, Verdict, judge
+from coils.quality.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Largest values allowed, in dB; None: not judged.
-
-    Parameters
-    ----------
-    reflection_db
-        |S_ii| at the port's own frequency: -20 dB leaves 1 % of the power.
-    coupling_db
-        |S_ij| between channels of one nucleus.
-    isolation_db
-        |S_ij| between ports of different nuclei, at either frequency. At -10 dB a tenth of the power goes
-        into the other port; loops that carry both nuclei reach -12 to -17 dB without further filters.
-    """
-
-    reflection_db: float | None = -20.0
-    coupling_db: float | None = -10.0
-    isolation_db: float | None = -10.0
 
 
 @dataclass(frozen=True, slots=True)
