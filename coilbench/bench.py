@@ -15,7 +15,7 @@ from drivers import registry
 from drivers.complaints import Complaints
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from drivers.protocols import Instrument, NetworkAnalyzer, Receiver, Scanner, Tuner
@@ -52,20 +52,11 @@ class Bench:
         InstrumentFault
             An instrument could not be told, or did not obey; what it must not do now is for a person to see.
         """
-        failures: list[InstrumentError] = []
-        for instrument in self.instruments:
-            with Complaints() as complaints:
-                instrument.make_safe()
-            failures += [InstrumentFault(instrument.name, f"not safe: {text}") for text in complaints.texts]
-        if failures:
-            raise failures[0] if len(failures) == 1 else ExceptionGroup("instruments not safe", failures)
+        make_all_safe(self.instruments)
 
     def close(self) -> None:
         """Make safe and close every instrument."""
-        with contextlib.ExitStack() as stack:
-            for instrument in self.instruments:
-                stack.callback(instrument.close)
-            self.make_safe()
+        _leave(self.instruments)
 
     def __enter__(self) -> Self:
         """Return the bench."""
@@ -102,7 +93,76 @@ def open_bench(source: str | Path | BenchFile, /) -> Bench:
         One or more instruments could not be opened; all of them are named.
     """
     file = source if isinstance(source, BenchFile) else read_bench_file(Path(source))
-    opening = openers(file)
+    opened = _open_all(openers(file))
+    bench = Bench(file, **cast("Any", opened))
+    try:
+        bench.make_safe()
+        _check_fit(file, opened)
+    except BaseException:
+        _close(opened)
+        raise
+    return bench
+
+
+@contextlib.contextmanager
+def open_some(file: BenchFile, names: Sequence[str], /) -> Iterator[Mapping[str, Instrument]]:
+    """Open only some instruments of a bench file, make them safe, and leave them safe and closed.
+
+    Parameters
+    ----------
+    names
+        Such as ``("analyzer", "tuner")``, as the tables of the bench file are called.
+
+    Raises
+    ------
+    BenchFileError
+        The file expects ports or axes that these instruments do not have.
+    ConnectionFailed
+        One or more of them could not be opened.
+    """
+    every = openers(file)
+    opened = _open_all({name: every[name] for name in names})
+    instruments = tuple(opened.values())
+    try:
+        make_all_safe(instruments)
+        _check_fit(file, opened)
+        yield opened
+    except BaseException as error:
+        try:
+            _leave(instruments)
+        except (InstrumentError, ExceptionGroup) as closing:
+            error.add_note(f"and the bench could not be closed cleanly: {closing}")
+        raise
+    _leave(instruments)
+
+
+def make_all_safe(instruments: Sequence[Instrument], /) -> None:
+    """Switch RF, bias and motion off on instruments, whatever each of them says.
+
+    Raises
+    ------
+    InstrumentFault
+        An instrument could not be told, or did not obey; what it must not do now is for a person to see.
+    """
+    failures: list[InstrumentError] = []
+    for instrument in instruments:
+        with Complaints() as complaints:
+            instrument.make_safe()
+        failures += [InstrumentFault(instrument.name, f"not safe: {text}") for text in complaints.texts]
+    if failures:
+        raise failures[0] if len(failures) == 1 else ExceptionGroup("instruments not safe", failures)
+
+
+def _leave(instruments: Sequence[Instrument]) -> None:
+    """Make safe and close."""
+    with contextlib.ExitStack() as stack:
+        for instrument in instruments:
+            stack.callback(instrument.close)
+        make_all_safe(instruments)
+
+
+def _open_all(opening: Mapping[str, Callable[[], Instrument]]) -> dict[str, Instrument]:
+    """Open instruments, all at once; close the others when one of them cannot be opened."""
     with ThreadPoolExecutor(max_workers=len(opening), thread_name_prefix="open") as pool:
         pending = {name: pool.submit(opener) for name, opener in opening.items()}
     opened: dict[str, Instrument] = {}
@@ -116,50 +176,56 @@ def open_bench(source: str | Path | BenchFile, /) -> Bench:
     if failures:
         _close(opened)
         raise _all_of(failures)
-    bench = Bench(file, **cast("Any", opened))
-    try:
-        bench.make_safe()
-        _check_fit(bench)
-    except BaseException:
-        _close(opened)
-        raise
-    return bench
+    return opened
 
 
-def _check_fit(bench: Bench) -> None:
-    """Say what the file expects of the instruments and they do not have.
+def _check_fit(file: BenchFile, opened: Mapping[str, Instrument]) -> None:
+    """Say what the file expects of the open instruments and they do not have.
 
     Raises
     ------
     BenchFileError
         Ports, channels or axes are missing; all mismatches are listed.
     """
-    array, mismatches = bench.file.array, []
+    array, mismatches = file.array, []
     highest = max(port for ports in array.ports.values() for port in ports)
-    if highest > bench.analyzer.port_count:
-        mismatches.append(
-            f"[array.ports] names port {highest}, but {bench.analyzer.name} has "
-            f"{bench.analyzer.port_count} ports"
-        )
-    if array.channels != bench.receiver.channel_count:
-        mismatches.append(
-            f"[array] has {array.channels} channels, but {bench.receiver.name} receives "
-            f"{bench.receiver.channel_count}; add or remove boards in [instruments.receiver]"
-        )
+    if "analyzer" in opened:
+        analyzer = cast("NetworkAnalyzer", opened["analyzer"])
+        if highest > analyzer.port_count:
+            mismatches.append(
+                f"[array.ports] names port {highest}, but {analyzer.name} has {analyzer.port_count} ports"
+            )
+    if "receiver" in opened:
+        receiver = cast("Receiver", opened["receiver"])
+        if array.channels != receiver.channel_count:
+            mismatches.append(
+                f"[array] has {array.channels} channels, but {receiver.name} receives "
+                f"{receiver.channel_count}; add or remove boards in [instruments.receiver]"
+            )
+    if "tuner" in opened:
+        mismatches += _missing_axes(file, cast("Tuner", opened["tuner"]))
+    if mismatches:
+        raise BenchFileError("\n".join(mismatches))
+
+
+def _missing_axes(file: BenchFile, tuner: Tuner) -> list[str]:
+    """Say which axes the file expects and the tuner does not have."""
+    array = file.array
     missing = [
         axis
         for channel in range(1, array.channels + 1)
         for nucleus in array.nuclei
         for axis in (f"ch{channel}.{array.axes[nucleus]}.{trimmer}" for trimmer in ("tune", "match"))
-        if axis not in bench.tuner.axes
+        if axis not in tuner.axes
     ]
-    if missing:
-        mismatches.append(
+    if not missing:
+        return []
+    return [
+        (
             f"[array.axes] expects {', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}, but "
-            f"{bench.tuner.name} has {', '.join(list(bench.tuner.axes)[:4])}, ..."
+            f"{tuner.name} has {', '.join(list(tuner.axes)[:4])}, ..."
         )
-    if mismatches:
-        raise BenchFileError("\n".join(mismatches))
+    ]
 
 
 def _close(opened: Mapping[str, Instrument]) -> None:
