@@ -21,7 +21,7 @@ from coilbench.procedures.scan import scan_phantom, scan_plan
 from coilbench.procedures.tune import TunePlan, nucleus_ports, tune
 from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
 from coilbench.session import run_folder, software, stop_signals, storing, write_atomically
-from coils.quality import Limits
+from coils.quality import Limits, worst_of_each
 from coils.tuning.local_state import TuningGoal
 from drivers.protocols import Abort, never
 from recon.nifti import write_nifti
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from coilbench.bench_file import BenchFile
     from coilbench.procedures.quantify import Quantified
     from coilbench.session import RunFolder
-    from coils.quality import PortJudgement
 
 #: Tuning goes on to this far below the limit, as a margin for drift and noise, dB.
 _MARGIN_DB: Final = 6.0
@@ -165,25 +164,9 @@ def judge_run(measured: Measured, /) -> tuple[Judged, ...]:
     """Judge what a physicist signs: matching, coupling, noise, SNR, and every check vial."""
     file, quantified = measured.file, measured.quantified
     limits = file.limits
-    worst: dict[str, PortJudgement] = {}
-    for row in measured.character.judgements:
-        best = worst.get(row.quantity)
-        if best is None or row.judged.value > best.judged.value:
-            worst[row.quantity] = row
-    array = [
-        Judged(
-            f"worst {quantity} (port {'-'.join(map(str, row.ports))})",
-            row.judged.value,
-            row.judged.unit,
-            row.judged.uncertainty,
-            row.judged.limit,
-            row.judged.verdict,
-        )
-        for quantity, row in worst.items()
-    ]
     noise = measured.scanned.noise
     return (
-        *array,
+        *worst_of_each(measured.character.judgements),
         judge(
             "largest noise correlation",
             noise.largest_correlation,

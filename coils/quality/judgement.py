@@ -7,14 +7,14 @@ here is what of an S-matrix is judged, and what an uncertainty of S means in dec
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from coilbench.base.verdict import Judged, Verdict, judge
 from coils.quality.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -131,6 +131,27 @@ def judge_array(
     return tuple(rows)
 
 
+def worst_of_each(rows: Iterable[PortJudgement], /) -> tuple[Judged, ...]:
+    """Return one judged quantity for each kind of S-parameter: what failed, then what is uncertain, first.
+
+    Among rows of equal verdict the largest one; its ports are in the name.
+    """
+    severity = {Verdict.FAIL: 2, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 0}
+    worst: dict[str, PortJudgement] = {}
+    for row in rows:
+        best = worst.get(row.quantity)
+        if best is None or _rank(row, severity) > _rank(best, severity):
+            worst[row.quantity] = row
+    return tuple(
+        replace(row.judged, name=f"worst {quantity} (port {'-'.join(map(str, row.ports))})")
+        for quantity, row in worst.items()
+    )
+
+
+def _rank(row: PortJudgement, severity: Mapping[Verdict, int]) -> tuple[int, float]:
+    return severity[row.verdict], _order(row.judged.value)
+
+
 def _loudest(matrix: NDArray[np.complex128], port: int, others: Sequence[int]) -> int:
     return max(others, key=lambda other: _order(abs(_larger(matrix, port, other))))
 
@@ -142,4 +163,4 @@ def _larger(matrix: NDArray[np.complex128], port: int, other: int) -> complex:
 
 def _order(size: float) -> float:
     """Put what was not measured above everything: it must not hide behind a measured neighbour."""
-    return size if math.isfinite(size) else math.inf
+    return math.inf if math.isnan(size) else size
