@@ -260,6 +260,15 @@ class Limits(Table):
     isolation_db: Annotated[Decibel, Field(lt=0.0)] = Field(
         default=-10.0, description="Largest |Sij| between ports of different nuclei, dB."
     )
+    q_ratio: float | None = Field(
+        default=None, gt=1.0, description="Smallest Q without over Q with the load; not judged by default."
+    )
+    detuning_db: Annotated[Decibel, Field(gt=0.0)] = Field(
+        default=25.0, description="Smallest depth of active detuning, dB."
+    )
+    preamplifier_decoupling_db: Annotated[Decibel, Field(gt=0.0)] = Field(
+        default=15.0, description="Smallest preamplifier decoupling, dB."
+    )
     noise_correlation: float = Field(default=0.6, gt=0.0, le=1.0, description="Largest |ρ| between channels.")
     noise_level_db: Annotated[Decibel, Field(gt=0.0)] = Field(
         default=1.0, description="Largest difference of a channel's noise from what S predicts, dB."

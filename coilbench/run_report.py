@@ -10,6 +10,7 @@ import numpy as np
 from coilbench.base.units import engineering
 from coilbench.base.verdict import overall
 from coilbench.report import figures
+from coilbench.report.array_sections import array_values, scattering_section, tuning_section, tuning_values
 from coilbench.report.page import Page, Rows, Section, render
 
 if TYPE_CHECKING:
@@ -164,26 +165,8 @@ def run_record(
         "larmor_frequencies_hz": {name: file.larmor_frequency(name) for name in file.array.nuclei},
         "instruments": dict(measured.acquired.identities),
         "software": dict(measured.software),
-        "tuning": {
-            "reached": tuned.reached,
-            "sweeps": tuned.sweeps,
-            "moves": tuned.moves,
-            "ports": list(tuned.ports),
-            "positions_steps": tuned.positions,
-        },
-        "array_characterised": [
-            {
-                "nucleus": group.nucleus,
-                "frequency_hz": group.frequency,
-                "ports": list(group.ports),
-                "scattering_re_im": group.s,
-                "isolation_linear": group.isolation,
-                "q_loaded": [None if fit is None else fit.q_loaded for fit in group.resonances],
-                "q_unloaded": [None if fit is None else fit.q_unloaded for fit in group.resonances],
-                "snr_factor": group.snr_factor,
-            }
-            for group in measured.character.nuclei
-        ],
+        "tuning": tuning_values(tuned),
+        "array_characterised": array_values(measured.character),
         "scan": {
             "nucleus": file.scan.nucleus,
             "transmit_frequency_hz": scanned.plan.transmit_frequency,
@@ -243,8 +226,8 @@ def report_page(measured: Measured, judged: tuple[Judged, ...], checks: tuple[st
         ("software", ", ".join(f"{name} {version}" for name, version in measured.software.items())),
     )
     sections = (
-        _tuning_section(measured),
-        _scattering_section(measured),
+        tuning_section(measured.tuned, measured.character, measured.file.limits.s11_db),
+        scattering_section(measured.character),
         _noise_section(measured),
         _image_section(measured),
         _sodium_section(measured),
@@ -263,63 +246,6 @@ def _scan_line(measured: Measured) -> str:
         f"{1e3 * plan.fov / plan.matrix:g} mm, "
         f"{engineering(plan.transmit_frequency, 'Hz', digits=8)}"
     )
-
-
-def _tuning_section(measured: Measured) -> Section:
-    tuned, drawings = measured.tuned, []
-    order = sorted(port for group in measured.character.nuclei for port in group.ports)
-    for group in measured.character.nuclei:
-        title = f"{group.nucleus}, {engineering(group.frequency, 'Hz', digits=6)}"
-        limit = measured.file.limits.s11_db
-        places = [order.index(port) for port in group.ports]
-        curves = figures.reflection_figure(tuned.before, tuned.after, places, group.frequency, limit)
-        fine = measured.character.network  # the narrower sweep draws the circles round
-        charts = figures.smith_figure(tuned.before, fine, places, group.frequency)
-        drawings += [(f"{title}: reflection; the triangle is the limit", curves)]
-        drawings += [(f"{title}: Smith charts, a dot at the Larmor frequency", charts)]
-    rows = tuple(
-        (
-            str(port.channel),
-            port.nucleus,
-            str(port.port),
-            f"{port.before_db:.1f}",
-            f"{port.after_db:.1f}",
-            "reached" if port.reached else port.reason,
-        )
-        for port in tuned.ports
-    )
-    table = Rows(("channel", "nucleus", "port", "before / dB", "after / dB", "limit"), rows)
-    text = f"{tuned.sweeps} sweeps of the whole array, {tuned.moves} trimmer movements."
-    return Section("Tune and match", text, tuple(drawings), (table,))
-
-
-def _scattering_section(measured: Measured) -> Section:
-    network, drawings, rows = measured.character.network, [], []
-    order = sorted(port for group in measured.character.nuclei for port in group.ports)
-    for group in measured.character.nuclei:
-        at = int(np.argmin(np.abs(network.f - group.frequency)))
-        level = 20.0 * np.log10(np.maximum(np.abs(network.s[at]), 1e-6))
-        drawings.append(
-            (
-                f"S-matrix of all ports at {group.nucleus}",
-                figures.scattering_figure(level, order, group.nucleus),
-            )
-        )
-        for channel, fit in enumerate(group.resonances, start=1):
-            values = (
-                ("", "", group.refusals[channel - 1])
-                if fit is None
-                else (
-                    f"{fit.q_loaded:.1f} ± {2 * fit.uncertainty.q_loaded:.1f}",
-                    f"{fit.q_unloaded:.1f} ± {2 * fit.uncertainty.q_unloaded:.1f}",
-                    "",
-                )
-            )
-            isolation = 20.0 * np.log10(max(float(group.isolation[channel - 1]), 1e-6))
-            rows.append((str(channel), group.nucleus, *values[:2], f"{isolation:.1f}", values[2]))
-    table = Rows(("channel", "nucleus", "QL", "Q0", "isolation / dB", "remark"), tuple(rows))
-    text = "Ports as in the bench file; every other port terminated. Q by a complex fit, ± 95 %."
-    return Section("S-matrix and Q", text, tuple(drawings), (table,))
 
 
 def _noise_section(measured: Measured) -> Section:

@@ -1,39 +1,19 @@
-"""The report's pictures as inline SVG. Colours are told apart without colour vision (Okabe-Ito)."""
+"""The report's pictures of tuning, scattering, noise, image and concentration, as inline SVG."""
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from skrf.plotting import smith
+
+from coilbench.report.canvas import COLOURS, new_figure, svg_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import skrf
     from numpy.typing import NDArray
-
-#: Okabe & Ito, "Color Universal Design" (2008), black last.
-COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C00", "#000000")
-
-
-def _svg(figure: Figure) -> str:
-    """Return a figure as an SVG element, without the XML prologue."""
-    FigureCanvasSVG(figure)
-    buffer = io.StringIO()
-    figure.savefig(
-        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-    )
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _figure(width: float, height: float, rows: int, columns: int, **options: Any) -> tuple[Figure, Any]:  # noqa: ANN401
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def reflection_figure(
@@ -52,7 +32,7 @@ def reflection_figure(
     limit_db
         Drawn as the limit at ``frequency``.
     """
-    figure, ((left, right),) = _figure(9.6, 3.2, 1, 2, sharey=True)
+    figure, ((left, right),) = new_figure(9.6, 3.2, 1, 2, sharey=True)
     for axes, sweep, title in ((left, before, "before"), (right, after, "after tune and match")):
         near = np.abs(sweep.f / frequency - 1.0) < 0.15
         for channel, place in enumerate(places):
@@ -70,12 +50,12 @@ def reflection_figure(
         axes.grid(alpha=0.25)
     left.set_ylabel("|Sii| / dB")
     right.legend(fontsize=6, ncols=2, loc="lower right")
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def smith_figure(before: skrf.Network, after: skrf.Network, places: Sequence[int], frequency: float) -> str:
     """Draw the reflections of one nucleus' ports on Smith charts, with a dot at the Larmor frequency."""
-    figure, ((left, right),) = _figure(7.6, 3.8, 1, 2)
+    figure, ((left, right),) = new_figure(7.6, 3.8, 1, 2)
     for axes, sweep, title in ((left, before, "before"), (right, after, "after")):
         smith(ax=axes, chart_type="z", draw_labels=False)
         near = np.abs(sweep.f / frequency - 1.0) < 0.05
@@ -87,12 +67,12 @@ def smith_figure(before: skrf.Network, after: skrf.Network, places: Sequence[int
             axes.plot([at.real], [at.imag], marker="o", ms=4, color=colour)
         axes.set(title=title, xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal")
         axes.set_axis_off()
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def scattering_figure(matrix_db: NDArray[np.float64], ports: Sequence[int], title: str) -> str:
     """Draw a matrix of |Sij| in dB, shape (port, port), with its values; ``ports`` are the ports' numbers."""
-    figure, ((axes,),) = _figure(5.2, 4.4, 1, 1)
+    figure, ((axes,),) = new_figure(5.2, 4.4, 1, 1)
     picture = axes.imshow(matrix_db, vmin=-50, vmax=0, cmap="viridis")
     count = len(matrix_db)
     for row in range(count):
@@ -111,12 +91,12 @@ def scattering_figure(matrix_db: NDArray[np.float64], ports: Sequence[int], titl
     axes.set_xticklabels(ports, fontsize=6)
     axes.set_yticklabels(ports, fontsize=6)
     figure.colorbar(picture, ax=axes, label="|Sij| / dB", shrink=0.8)
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def correlation_figure(measured: NDArray[np.complex128], predicted: NDArray[np.complex128]) -> str:
     """Draw |rho| measured by the receivers beside the one predicted from S, shape (channel, channel) each."""
-    figure, (row,) = _figure(9.6, 3.2, 1, 3)
+    figure, (row,) = new_figure(9.6, 3.2, 1, 3)
     pictures = ((np.abs(measured), "measured"), (np.abs(predicted), "predicted from S"))
     top = max(0.1, *(float(np.max(values - np.eye(len(values)))) for values, _ in pictures))
     channels = np.arange(len(measured))
@@ -137,7 +117,7 @@ def correlation_figure(measured: NDArray[np.complex128], predicted: NDArray[np.c
     axes.set(xlabel="predicted ρ", ylabel="measured ρ")
     axes.legend(fontsize=7)
     axes.grid(alpha=0.25)
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def slices_figure(
@@ -156,7 +136,7 @@ def slices_figure(
     maximum
         Upper end of the colour scale.
     """
-    figure, grid = _figure(9.6, 3.4, 2, 5)
+    figure, grid = new_figure(9.6, 3.4, 2, 5)
     depth = volume.shape[0]
     reach = min(0.85 * radius / voxel, 0.5 * depth - 1)
     chosen = np.unique(np.linspace(depth / 2 - reach, depth / 2 + reach, 10).round().astype(int))
@@ -176,7 +156,7 @@ def slices_figure(
         axes.set(xlim=(-edge, edge), ylim=(-edge, edge), xticks=[], yticks=[])
     if picture is not None:
         figure.colorbar(picture, ax=grid, label=f"{title} / {unit}" if unit else title, shrink=0.9)
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def regression_figure(
@@ -202,7 +182,7 @@ def regression_figure(
     names
         Names of the vials.
     """
-    figure, (row,) = _figure(9.6, 3.4, 1, 2)
+    figure, (row,) = new_figure(9.6, 3.4, 1, 2)
     left, right = row
     intercept, slope = line
     span = np.array([0.0, float(concentration.max()) * 1.05])
@@ -231,4 +211,4 @@ def regression_figure(
     left.legend(fontsize=8)
     for axes in row:
         axes.grid(alpha=0.25)
-    return _svg(figure)
+    return svg_text(figure)
