@@ -137,6 +137,56 @@ class NetworkAnalyzer(Instrument, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class TimePlan:
+    """One S-parameter at one frequency over time.
+
+    Parameters
+    ----------
+    out, source
+        Ports, counted from 1: the wave that comes out of ``out`` while ``source`` is driven.
+    frequency
+        Hz.
+    duration
+        s; an instrument takes more where its bandwidth needs it.
+    points
+        Equidistant over the duration.
+    if_bandwidth
+        Hz.
+    power_dbm
+        Source power at the port.
+    """
+
+    out: int
+    source: int
+    frequency: float
+    duration: float
+    points: int = 201
+    if_bandwidth: float = 1e6
+    power_dbm: float = 0.0
+
+
+class TransientAnalyzer(NetworkAnalyzer, Protocol):
+    """A network analyzer that can also follow one S-parameter over time."""
+
+    def record(
+        self, plan: TimePlan, cause: Callable[[], None] | None = None, /, *, abort: Abort = never
+    ) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
+        """Record an S-parameter and return its times in s and values, each of shape (point,).
+
+        With ``cause`` time zero is a pulse at the trigger input; what ``cause`` does must give it. Frequency
+        sweeps are to be configured anew afterwards.
+
+        Raises
+        ------
+        LimitExceeded
+            The source power is above the driver's limit.
+        ReplyTimeout, ConnectionLost, InstrumentFault, ProtocolError
+            No pulse came; the instrument stopped answering, vanished, complained, or sent what it must not.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Axis:
     """One motorised trimmer.
 

@@ -28,11 +28,17 @@ from coilbench.base.errors import (
 from drivers.address import open_link
 from drivers.analyzers.refusals import require_power, require_rising
 from drivers.analyzers.rohde_schwarz_settings import read_back, settings
-from drivers.protocols import Abort, SweepPlan, never
+from drivers.analyzers.rohde_schwarz_time import (
+    leave_time_sweep,
+    prepare_time_sweep,
+    read_time_sweep,
+    run_time_sweep,
+)
+from drivers.protocols import Abort, SweepPlan, TimePlan, never
 from drivers.scpi import ScpiSession
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -118,6 +124,7 @@ class ZnbAnalyzer:
         self._plan: SweepPlan | None = None
         self._points = 0
         self._group: tuple[int, ...] = ()
+        self._is_over_time = False
         maker, self._model, *_ = session.identity.split(",")
         if "rohde" not in maker.lower():
             raise ProtocolError(
@@ -214,6 +221,47 @@ class ZnbAnalyzer:
             name=self.name,
         )
 
+    def record(
+        self, plan: TimePlan, cause: Callable[[], None] | None = None, /, *, abort: Abort = never
+    ) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
+        """Record one S-parameter over time and return times in s and values, each of shape (point,).
+
+        Parameters
+        ----------
+        plan
+            What to record.
+        cause
+            Done once the analyzer waits for its trigger; what it does must give the pulse: time zero. None:
+            recorded at once.
+
+        Raises
+        ------
+        LimitExceeded
+            The source power is above the driver's limit; nothing was sent.
+        ValueError
+            A port that does not exist, or one port twice.
+        ReplyTimeout, ConnectionLost, ProtocolError
+            No pulse came, or the instrument stopped answering, vanished, or sent what it must not.
+        InstrumentFault
+            It complained, RF was off when the sweep ended, or it has no numbers.
+        RunAborted
+            ``abort`` said so; RF is off.
+        """
+        require_power(self.name, plan.power_dbm, self._power_limit)
+        self._checked_ports((plan.out, plan.source))
+        self._in_step()
+        self._plan, self._group, self._is_over_time = None, (), True
+        stop_time = prepare_time_sweep(self._session, plan, _TRACE, triggered=cause is not None)
+        require_power(self.name, self._session.query_number("SOUR1:POW?"), self._power_limit)
+        with self._rf_on():
+            run_time_sweep(self._session, stop_time, cause, abort=abort)
+            self._require_rf()
+            times, values = read_time_sweep(self._session, plan.points)
+        if not np.all(np.isfinite(values)) or np.any(np.abs(values) > _NOT_A_NUMBER):
+            raise InstrumentFault(self.name, "the time sweep has no values", "CALC1:DATA? SDAT")
+        self._over_frequency()
+        return times, values
+
     def make_safe(self) -> None:
         """Switch RF off, over a new connection if need be; an instrument that is gone is only logged."""
         try:
@@ -228,6 +276,7 @@ class ZnbAnalyzer:
         self.make_safe()
         try:
             if not self._session.is_poisoned:
+                self._over_frequency()
                 self._session.write(
                     "CALC1:PAR:DEL:SGR",
                     f"CALC1:PAR:DEL '{_TRACE}'",
@@ -266,6 +315,12 @@ class ZnbAnalyzer:
             self._prepare()
             if self._plan is not None:
                 self._apply(self._plan)
+        self._over_frequency()
+
+    def _over_frequency(self) -> None:
+        if self._is_over_time:
+            leave_time_sweep(self._session)
+            self._is_over_time = False
 
     def _apply(self, plan: SweepPlan) -> SweepPlan:
         self._session.configure(*settings(plan))
@@ -333,8 +388,11 @@ class ZnbAnalyzer:
         session.wait("INIT1:IMM;*OPC?", timeout, abort=abort)
         # a refused trigger is "done" at once and would leave the previous sweep's data to be read
         session.raise_errors("INIT1:IMM")
+        self._require_rf()
+
+    def _require_rf(self) -> None:
         # without RF the receivers' noise would be read as S-parameters
-        if session.query("OUTP?") not in {"1", "ON"}:
+        if self._session.query("OUTP?") not in {"1", "ON"}:
             raise InstrumentFault(
                 self.name,
                 "RF was switched off during the sweep, by the guardian or another program; sweep again",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -28,6 +28,15 @@ class DeviceUnderTest(Network, Protocol):
 
     def rf_output(self, source: str, on: bool, /) -> None:
         """Learn whether an instrument puts out RF."""
+        ...
+
+
+@runtime_checkable
+class Switched(Protocol):
+    """A network that somebody switches, with a pulse on a trigger output whenever it does."""
+
+    def transient(self, frequency: float, times: NDArray[np.float64], /) -> NDArray[np.complex128]:
+        """Return S at one frequency in Hz after the last switching, shape (time, port, port); times in s."""
         ...
 
 

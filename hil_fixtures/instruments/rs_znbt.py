@@ -1,8 +1,8 @@
-"""A 16-port R&S ZNBT8 on HiSLIP and on a raw TCP socket, both talking to the same instrument.
+"""An R&S ZNBT8 of up to 24 ports on HiSLIP and on a raw TCP socket, both talking to the same instrument.
 
 Written from the R&S ZNB/ZNBT user manual 1173.9163.02 (versions 38 to 62). True here: the settings, traces,
-S-parameter group, segmented sweeps, overlapped single sweeps, averaging, data formats, status and error
-queue that bench work needs; noise by IF bandwidth and power; not-a-number before the first sweep and
+S-parameter group, segmented and time sweeps, external trigger, overlapped single sweeps, averaging, data
+formats, status and error queue that bench work needs; noise by IF bandwidth and power; not-a-number before the first sweep and
 after a change of the frequency axis. Not here: display, markers, limits, files, balanced ports, arbitrary
 mode, systematic errors (the instrument measures as if perfectly calibrated).
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 import numpy as np
 
 from hil_fixtures.instruments import znbt_results, znbt_segments, znbt_stimulus, znbt_system
+from hil_fixtures.instruments.device_under_test import Switched
 from hil_fixtures.instruments.faults import AnalyzerFaults, LinkFaults
 from hil_fixtures.instruments.hislip import HislipServer
 from hil_fixtures.instruments.scpi_socket import RawSocket
@@ -75,6 +76,7 @@ class RsZnbt:
         self._seed = seed
         self._sweeps_begun = 0
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._untriggered: dict[int, asyncio.Event] = {}
         self._continuous_since: dict[int, float] = {}
         self._completion_wanted = False
         self._tree = CommandTree()
@@ -155,6 +157,12 @@ class RsZnbt:
     def trigger(self) -> None:
         """Ignore bus triggers: sweeps start by INITiate here."""
 
+    def external_trigger(self) -> None:
+        """Take a pulse at the trigger input: sweeps that wait for it begin; any thread may call this."""
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon(self._release)
+
     def status_byte(self, message_available: bool, /) -> int:
         """Return the status byte."""
         return self.status.status_byte(message_available)
@@ -224,6 +232,8 @@ class RsZnbt:
             self.restart(channel)
             return
         if self._loop is not None:
+            if channel.trigger == "EXT":
+                self._untriggered[channel.number] = asyncio.Event()
             task = self._loop.start_task(self._sweep(channel))
             self._running[channel.number] = task
             task.add_done_callback(lambda done: self._finished(channel.number, done))
@@ -246,7 +256,7 @@ class RsZnbt:
     async def refreshed(self, number: int) -> Channel:
         """Return a channel; if it sweeps continuously, with the data of its last complete sweep."""
         channel = self.channel(number)
-        if channel.is_continuous and not self.faults.stop_mid_sweep:
+        if channel.is_continuous and channel.trigger == "IMM" and not self.faults.stop_mid_sweep:
             stimulus = channel.stimulus()
             now = asyncio.get_running_loop().time()
             if now - self._continuous_since[number] >= stimulus.duration * self._time_scale:
@@ -263,14 +273,19 @@ class RsZnbt:
 
     async def _sweep(self, channel: Channel) -> None:
         stimulus = channel.stimulus()
+        pulse = self._untriggered.get(channel.number)
+        if pulse is not None:
+            await pulse.wait()
         half = 0.5 * stimulus.duration * channel.sweep_count * self._time_scale
         await asyncio.sleep(half)
         if self.faults.stop_mid_sweep:
             await asyncio.get_running_loop().create_future()
-        await self._acquire(channel, stimulus, channel.sweep_count)
+        await self._acquire(channel, stimulus, channel.sweep_count, is_triggered=pulse is not None)
         await asyncio.sleep(half)
 
-    async def _acquire(self, channel: Channel, stimulus: Stimulus, sweeps: int) -> None:
+    async def _acquire(
+        self, channel: Channel, stimulus: Stimulus, sweeps: int, *, is_triggered: bool = False
+    ) -> None:
         """Measure ``sweeps`` sweeps of the device as it is now and add them to the average."""
         loop = self._loop
         if loop is None:
@@ -280,7 +295,7 @@ class RsZnbt:
         factor = channel.average_count if channel.is_averaging else 1
         old, noise = average_weights(channel.averaged_sweeps if factor > 1 else 0, sweeps, factor)
         before = channel.result
-        true = await loop.in_worker(self._scattering, stimulus.frequencies)
+        true = await loop.in_worker(self._scattering, stimulus, is_triggered)
         if self.is_rf_on:
             seen = observe(true, stimulus, noise, random)
         else:
@@ -291,19 +306,31 @@ class RsZnbt:
             seen = np.full_like(seen, complex(np.nan, np.nan))
         if self.faults.sweep_error is not None:
             self.status.report(*self.faults.sweep_error)
-        channel.result = SweepResult(stimulus.frequencies, seen, channel.measured_parameters())
+        channel.result = SweepResult(stimulus.axis, seen, channel.measured_parameters())
         channel.averaged_sweeps += sweeps
         channel.completed_sweeps = sweeps
 
-    def _scattering(self, frequencies: NDArray[np.float64]) -> NDArray[np.complex128]:
+    def _scattering(self, stimulus: Stimulus, is_triggered: bool) -> NDArray[np.complex128]:
         """Return S of all test ports; those with nothing connected reflect everything."""
-        connected = self._device.port_count
-        scattering = np.zeros((frequencies.size, self.port_count, self.port_count), dtype=np.complex128)
+        device, connected = self._device, self._device.port_count
+        scattering = np.zeros((stimulus.axis.size, self.port_count, self.port_count), dtype=np.complex128)
         scattering[:, range(connected, self.port_count), range(connected, self.port_count)] = 1.0
-        scattering[:, :connected, :connected] = self._device.scattering(frequencies)
+        if stimulus.times is None:
+            own = device.scattering(stimulus.frequencies)
+        elif is_triggered and isinstance(device, Switched):
+            own = device.transient(float(stimulus.frequencies[0]), stimulus.times)
+        else:
+            own = device.scattering(stimulus.frequencies[:1])
+        scattering[:, :connected, :connected] = own
         return scattering
 
+    def _release(self) -> None:
+        pulses, self._untriggered = self._untriggered, {}
+        for pulse in pulses.values():
+            pulse.set()
+
     def _stop(self, number: int) -> None:
+        self._untriggered.pop(number, None)
         task = self._running.pop(number, None)
         if task is not None:
             task.cancel()

@@ -79,17 +79,28 @@ class SweepSegment:
 
 @dataclass(frozen=True, slots=True)
 class Stimulus:
-    """What a sweep drives: per point frequency in Hz, IF bandwidth in Hz and source power in dBm."""
+    """What a sweep drives: per point frequency in Hz, IF bandwidth in Hz and source power in dBm.
+
+    A time sweep has the points' times in s as well; its frequencies are all the same.
+    """
 
     frequencies: NDArray[np.float64]
     bandwidths: NDArray[np.float64]
     powers: NDArray[np.float64]
     driven_ports: tuple[int, ...]
+    times: NDArray[np.float64] | None = None
 
     @property
     def duration(self) -> float:
         """Seconds of one sweep over all driven ports: one bandwidth's settling per point and port."""
+        if self.times is not None:
+            return float(self.times[-1])
         return float(np.sum(1.0 / self.bandwidths)) * len(self.driven_ports)
+
+    @property
+    def axis(self) -> NDArray[np.float64]:
+        """What the trace is drawn over: Hz, or s in a time sweep."""
+        return self.frequencies if self.times is None else self.times
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +110,7 @@ class SweepResult:
     Parameters
     ----------
     frequencies
-        Shape (frequency,), Hz.
+        Shape (frequency,), Hz, or s after a time sweep.
     scattering
         Shape (frequency, port, port); only the entries of ``measured`` mean anything.
     measured
@@ -120,6 +131,9 @@ class Channel:
     stop: float = FREQUENCY_LIMITS[1]
     points: int = 201
     sweep_type: str = "LIN"
+    cw_frequency: float = 1e9
+    stop_time: float = 0.0
+    trigger: str = "IMM"
     bandwidth: float = 1e4
     power: float = -10.0
     is_averaging: bool = False
@@ -149,7 +163,9 @@ class Channel:
         return [segment for segment in self.segments if segment.is_on]
 
     def axis(self) -> NDArray[np.float64]:
-        """Return the frequencies of the next sweep in Hz."""
+        """Return what the next sweep is drawn over: frequencies in Hz, or times in s."""
+        if self.sweep_type == "CW":
+            return np.linspace(0.0, self.time_span(), self.points)
         if self.sweep_type == "SEGM":
             return np.concatenate([segment.axis() for segment in self.segments_on()])
         if self.points == 1:
@@ -158,9 +174,14 @@ class Channel:
             return np.geomspace(self.start, self.stop, self.points)
         return np.linspace(self.start, self.stop, self.points)
 
+    def time_span(self) -> float:
+        """Return the duration of a time sweep in s: as asked for, or the least that its points need."""
+        return max(self.stop_time, (self.points - 1) / self.bandwidth * max(1, len(self.driven_ports())))
+
     def stimulus(self) -> Stimulus:
         """Return what the next sweep drives."""
-        frequencies = self.axis()
+        times = self.axis() if self.sweep_type == "CW" else None
+        frequencies = self.axis() if times is None else np.full(self.points, self.cw_frequency)
         bandwidths = np.full(frequencies.size, self.bandwidth)
         powers = np.full(frequencies.size, self.power)
         if self.sweep_type == "SEGM":
@@ -170,7 +191,7 @@ class Channel:
                 bandwidths = np.repeat([segment.bandwidth for segment in segments], counts)
             if self.has_segment_powers:
                 powers = np.repeat([segment.power for segment in segments], counts)
-        return Stimulus(frequencies, bandwidths, powers, self.driven_ports())
+        return Stimulus(frequencies, bandwidths, powers, self.driven_ports(), times)
 
     def calibrated_ports(self) -> tuple[int, ...]:
         """Return the ports of the active system error correction."""

@@ -114,6 +114,18 @@ def _add_frequencies(tree: CommandTree, analyzer: RsZnbt) -> None:
     )
     tree.add("[SENSe<Ch>:]SWEep:STEP", query=read(spacing), query_arguments=0)
 
+    def set_fixed(call: Call) -> None:
+        channel = analyzer.channel(call.suffixes[0])
+        channel.cw_frequency = frequency(call.argument())
+        axis_changed(analyzer, channel)
+
+    for word in ("CW", "FIXed"):
+        tree.add(
+            f"[SENSe<Ch>:]FREQuency:{word}",
+            command=set_fixed,
+            query=read(lambda channel: number_text(channel.cw_frequency)),
+        )
+
 
 def _add_sweep(tree: CommandTree, analyzer: RsZnbt) -> None:
     def set_points(call: Call) -> None:
@@ -123,7 +135,7 @@ def _add_sweep(tree: CommandTree, analyzer: RsZnbt) -> None:
 
     def set_type(call: Call) -> None:
         channel = analyzer.channel(call.suffixes[0])
-        kind = call.argument().choice("LINear", "LOGarithmic", "SEGMent")
+        kind = call.argument().choice("LINear", "LOGarithmic", "SEGMent", "CW")
         if kind == "SEGM" and sum(segment.points for segment in channel.segments_on()) < 2:
             raise ScpiError(-221, "at least 2 distinct frequency points are needed")
         channel.sweep_type = kind
@@ -134,7 +146,14 @@ def _add_sweep(tree: CommandTree, analyzer: RsZnbt) -> None:
         channel.sweep_count = call.argument().integer(minimum=1, maximum=32767, default=1)
         analyzer.restart(channel)
 
+    def set_time(call: Call) -> None:
+        channel = analyzer.channel(call.suffixes[0])
+        channel.stop_time = call.argument().number("s", minimum=0.0, maximum=1e5)
+        axis_changed(analyzer, channel)
+
     def linear_sweep_time(channel: Channel) -> str:
+        if channel.sweep_type == "CW":
+            return number_text(channel.time_span())
         # Also in a segmented sweep, where it means nothing: SEGMent:SWEep:TIME:SUM? is right there.
         return number_text(channel.points / channel.bandwidth * len(channel.driven_ports()))
 
@@ -144,7 +163,8 @@ def _add_sweep(tree: CommandTree, analyzer: RsZnbt) -> None:
     tree.add(
         "[SENSe<Ch>:]SWEep:COUNt", command=set_count, query=read(lambda channel: str(channel.sweep_count))
     )
-    tree.add("[SENSe<Ch>:]SWEep:TIME", query=read(linear_sweep_time), query_arguments=0)
+    # In time sweeps the stop time; in others this instrument takes the time it needs, whatever is set.
+    tree.add("[SENSe<Ch>:]SWEep:TIME", command=set_time, query=read(linear_sweep_time), query_arguments=0)
     tree.add("[SENSe<Ch>:]SWEep:TIME:AUTO", query=read(lambda _channel: "1"), query_arguments=0)
 
 

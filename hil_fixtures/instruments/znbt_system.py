@@ -11,11 +11,10 @@ if TYPE_CHECKING:
     from hil_fixtures.instruments.rs_znbt import RsZnbt
     from hil_fixtures.instruments.scpi_tree import Call, CommandTree
 
-#: Model as R&S names it; the serial number ends as that of R&S' own simulated instruments.
-IDENTITY: Final = "Rohde-Schwarz,ZNBT8-16Port,1318700624999999,3.32"
-
-#: Options: the port extension that makes a ZNBT8 a 16-port instrument.
-_OPTIONS: Final = "ZNBT8-B116"
+#: The serial number ends as that of R&S' own simulated instruments; then the firmware.
+_SERIAL: Final = "1318700624999999,3.32"
+#: Ports that this model is sold with; a smaller simulated instrument says it is one of 16.
+_SIZES: Final = (16, 20, 24)
 
 
 def add_commands(tree: CommandTree, analyzer: RsZnbt) -> None:
@@ -25,6 +24,11 @@ def add_commands(tree: CommandTree, analyzer: RsZnbt) -> None:
     _add_format(tree, analyzer)
     _add_channels(tree, analyzer)
     _add_sweep_control(tree, analyzer)
+
+
+def model_ports(port_count: int) -> int:
+    """Return the ports in the model's name."""
+    return next((size for size in _SIZES if size >= port_count), _SIZES[-1])
 
 
 def on_off(value: bool) -> str:
@@ -48,8 +52,11 @@ def _add_common(tree: CommandTree, analyzer: RsZnbt) -> None:
     def set_service_enable(call: Call) -> None:
         status.service_enable = call.argument().integer(minimum=0, maximum=255)
 
-    tree.add("*IDN", query=lambda _call: IDENTITY, query_arguments=0)
-    tree.add("*OPT", query=lambda _call: _OPTIONS, query_arguments=0)
+    size = model_ports(analyzer.port_count)
+    identity = f"Rohde-Schwarz,ZNBT8-{size}Port,{_SERIAL}"
+    tree.add("*IDN", query=lambda _call: identity, query_arguments=0)
+    # The port extension that makes a ZNBT8 an instrument of so many ports.
+    tree.add("*OPT", query=lambda _call: f"ZNBT8-B1{size}", query_arguments=0)
     tree.add("*RST", command=lambda _call: analyzer.reset(), arguments=0)
     tree.add("*CLS", command=lambda _call: status.clear(), arguments=0)
     tree.add("*ESR", query=lambda _call: str(status.take_event_status()), query_arguments=0)
@@ -185,9 +192,12 @@ def _add_sweep_control(tree: CommandTree, analyzer: RsZnbt) -> None:
     )
     tree.add("INITiate<Ch>:CONTinuous:ALL", command=set_all_continuous)
     tree.add("ABORt", command=lambda _call: analyzer.abort(), arguments=0)
-    # Free run is the only trigger there is.
+
+    def set_trigger(call: Call) -> None:
+        analyzer.channel(call.suffixes[0]).trigger = call.argument().choice("IMMediate", "EXTernal")
+
     tree.add(
         "TRIGger<Ch>[:SEQuence]:SOURce",
-        command=lambda call: _ignore(call.argument().choice("IMMediate")),
-        query=lambda _call: "IMM",
+        command=set_trigger,
+        query=lambda call: analyzer.channel(call.suffixes[0]).trigger,
     )
