@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from assembly_rows import ROWS as ASSEMBLY_ROWS
 from table import Row, compare
 
 if TYPE_CHECKING:
@@ -105,5 +106,5 @@ def query() -> Row:
 
 
 ROWS: Final[Mapping[str, Callable[[], Row]]] = MappingProxyType(
-    {"qfactor": qfactor, "gridding": gridding, "query": query}
+    {"qfactor": qfactor, "gridding": gridding, "query": query, **ASSEMBLY_ROWS}
 )
