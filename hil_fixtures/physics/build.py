@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hil_fixtures.physics.cables import drawn_cables
 from hil_fixtures.physics.design import Design, design_channel
 from hil_fixtures.physics.geometry import inductance_by_distance, overlapped_array
 from hil_fixtures.physics.network import ArrayCircuit
 from hil_fixtures.physics.parts import FixedParts
 from hil_fixtures.physics.sample import places_apart
 from hil_fixtures.physics.trimmers import Axis, soldered_axes
+from hil_fixtures.physics.workmanship import CAREFUL, STRAY_RANGE, Workmanship
 
 if TYPE_CHECKING:
     from hil_fixtures.physics.arrays import Real
+    from hil_fixtures.physics.cables import Cables
     from hil_fixtures.physics.geometry import LoopArray
     from hil_fixtures.physics.sample import Load
-
-#: Half width of the uniform spread of hand-bent loops' inductance.
-LOOP_TOLERANCE: Final = 0.02
-
-#: Half width of the uniform spread of fixed inductors and capacitors: the 1 % grade.
-PART_TOLERANCE: Final = 0.01
-
-#: Standard deviation of the coupling left between neighbours: the overlap is set by hand.
-NEIGHBOUR_RESIDUAL: Final = 0.002
-
-#: Standard deviation of the coupling left between all other pairs after compensation.
-COMPENSATED_RESIDUAL: Final = 0.00125
-
-#: Residuals beyond this many standard deviations are reworked before the array leaves the bench.
-REWORKED_BEYOND: Final = 1.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +35,25 @@ class SolderedArray:
         Trimmers by name, at their starting positions.
     design
         The values it was built to.
+    conductivity
+        Of the phantom that is really in it, as a part of the one it was designed for.
+    cables
+        Between analyzer and ports.
     """
 
     circuit: ArrayCircuit
     axes: dict[str, Axis]
     design: Design
+    conductivity: float
+    cables: Cables
 
 
 def solder(
-    channels: int, load: Load, frequencies: tuple[float, float], random: np.random.Generator
+    channels: int,
+    load: Load,
+    frequencies: tuple[float, float],
+    random: np.random.Generator,
+    workmanship: Workmanship = CAREFUL,
 ) -> SolderedArray:
     """Build one array for two frequencies in Hz, designed for ``load``.
 
@@ -68,7 +66,7 @@ def solder(
     ideal = design.parts(channels)
 
     def spread(values: Real) -> Real:
-        return np.asarray(values * (1.0 + random.uniform(-PART_TOLERANCE, PART_TOLERANCE, channels)))
+        return np.asarray(values * (1.0 + random.uniform(-workmanship.part, workmanship.part, channels)))
 
     fixed = FixedParts(
         spread(ideal.trap_inductance),
@@ -76,15 +74,26 @@ def solder(
         spread(ideal.detune_na),
         spread(ideal.detune_h),
     )
-    circuit = ArrayCircuit(array, _residual_inductance(array, random), fixed)
-    return SolderedArray(circuit, soldered_axes(design, channels, random), design)
+    inductance = _residual_inductance(array, random, workmanship)
+    axes = soldered_axes(design, channels, random, workmanship)
+    conductivity = 1.0 + float(random.uniform(-workmanship.load, workmanship.load))
+    strays = replace(
+        fixed,
+        lead_inductance=workmanship.lead * random.uniform(*STRAY_RANGE, (channels, 4)),
+        port_capacitance=workmanship.port_capacitance * random.uniform(*STRAY_RANGE, (channels, 2)),
+    )
+    cables = drawn_cables(2 * channels, workmanship.delay, workmanship.directivity_db, random)
+    return SolderedArray(ArrayCircuit(array, inductance, strays), axes, design, conductivity, cables)
 
 
-def _residual_inductance(array: LoopArray, random: np.random.Generator) -> Real:
+def _residual_inductance(array: LoopArray, random: np.random.Generator, workmanship: Workmanship) -> Real:
     count = array.count
-    own = inductance_by_distance(array)[0] * (1.0 + random.uniform(-LOOP_TOLERANCE, LOOP_TOLERANCE, count))
-    deviation = np.where(places_apart(count) == 1, NEIGHBOUR_RESIDUAL, COMPENSATED_RESIDUAL)
-    left = np.clip(random.standard_normal((count, count)), -REWORKED_BEYOND, REWORKED_BEYOND)
+    own = inductance_by_distance(array)[0] * (
+        1.0 + random.uniform(-workmanship.loop, workmanship.loop, count)
+    )
+    deviation = np.where(places_apart(count) == 1, workmanship.neighbour_coupling, workmanship.other_coupling)
+    most = workmanship.reworked_beyond
+    left = np.clip(random.standard_normal((count, count)), -most, most)
     drawn = np.triu(left * deviation, 1)
     coupling = drawn + drawn.T + np.eye(count)
     return np.asarray(coupling * np.sqrt(np.outer(own, own)))

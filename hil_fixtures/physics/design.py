@@ -188,7 +188,10 @@ def _match_in_turn(fixed: FixedParts, loops: Complex, start: Real, frequencies: 
             # What the section's terminals see: the loop with its neighbours and its other section.
             source = 1.0 / np.diagonal(inverse) - cut.impedance[nucleus, own]
             matched = l_match(1.0 / source + cut.fixed[nucleus, own], float(frequencies[nucleus]))
-            capacitances[:, 2 * nucleus : 2 * nucleus + 2] = matched
+            both = slice(2 * nucleus, 2 * nucleus + 2)
+            # A trimmer with leads acts as more capacitance than it has.
+            resonance = (2.0 * np.pi * frequencies[nucleus]) ** 2 * fixed.lead_inductance[:, both] * matched
+            capacitances[:, both] = matched / (1.0 + resonance)
     return capacitances
 
 

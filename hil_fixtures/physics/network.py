@@ -10,14 +10,17 @@ Ct       a and b      23Na tune trimmer
 Cm(Na)   a and port   23Na match trimmer; the port's other lead is b
 Cp       b and c      1H tune trimmer, parallel to Lt in series with C1: the trap
 Cm(H)    b and port   1H match trimmer; the port's other lead is c
+leads    in series    with every trimmer; zero in a careful array
+Cs       at ports     capacitance of the connectors; zero in a careful array
 PIN, L   a,b and b,c  detuning inductors, in the circuit when biased
 ======== ============ ================================================================
 
 Both ports end in 50 ohm. Seen from the ring each section is a Thevenin source, so only the ring currents
-are coupled. With y the admittance from a section through its match trimmer to the port's end, z the
-section's impedance and w = sqrt(Z0) y z,
+are coupled. With t Z0 the 50 ohm in parallel with Cs, y the admittance from a section through its match
+trimmer to t Z0, z the section's impedance and w = sqrt(Z0) t y z,
 
-    (Z_loops + diag(z_Na + z_H)) I = emf - 2 w a,    S = 1 - 2 Z0 y (1 - y z) - 2 w^T (Z_loops + ...)^-1 w.
+    (Z_loops + diag(z_Na + z_H)) I = emf - 2 w a,
+    S = 2 t - 1 - 2 Z0 t^2 y (1 - y z) - 2 w^T (Z_loops + ...)^-1 w.
 """
 
 from __future__ import annotations
@@ -53,12 +56,15 @@ class ArrayCircuit:
     inductance
         Shape (channel, channel), H: the loops with their decoupling networks.
     fixed
-        Trap and detuning parts.
+        Trap and detuning parts, leads and connectors.
+    loss
+        Resistance of the loops' copper over what a new loop has: oxide and cold joints raise it.
     """
 
     array: LoopArray
     inductance: Real
     fixed: FixedParts
+    loss: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,8 @@ def loop_impedance(circuit: ArrayCircuit, load: Load | None, frequencies: Real) 
     """
     count = circuit.array.count
     impedance = 2j * np.pi * frequencies[:, None, None] * circuit.inductance
-    impedance += parts.copper_resistance(circuit.array, frequencies)[:, None, None] * np.eye(count)
+    copper = circuit.loss * parts.copper_resistance(circuit.array, frequencies)
+    impedance += copper[:, None, None] * np.eye(count)
     if load is not None:
         impedance += sample_impedance(circuit.array, load, frequencies)
     return np.asarray(impedance, dtype=np.complex128)
@@ -124,17 +131,23 @@ class Sections:
         Admittance across the section without its tune trimmer, S.
     impedance
         What the section puts in series with the loop, ohm.
+    termination
+        The port's 50 ohm with the connector's capacitance across them, in units of 50 ohm.
     """
 
     arm: Complex
     fixed: Complex
     impedance: Complex
+    termination: Complex
 
 
 def sections(fixed: FixedParts, capacitances: Real, bias: Real, frequencies: Real) -> Sections:
     """Return the sections at each frequency, arrays of shape (frequency, port)."""
+    omega = 2j * np.pi * frequencies[:, None]
     tune_na, match_na, tune_h, match_h = (
-        parts.capacitor_impedance(capacitances[:, column], frequencies) for column in range(4)
+        parts.capacitor_impedance(capacitances[:, column], frequencies)
+        + omega * fixed.lead_inductance[:, column]
+        for column in range(4)
     )
     branch = parts.inductor_impedance(fixed.trap_inductance, frequencies) + parts.capacitor_impedance(
         fixed.trap_capacitance, frequencies
@@ -142,9 +155,11 @@ def sections(fixed: FixedParts, capacitances: Real, bias: Real, frequencies: Rea
     detune_na = parts.switched_inductor_admittance(fixed.detune_na, bias, frequencies)
     detune_h = parts.switched_inductor_admittance(fixed.detune_h, bias, frequencies)
     across = np.concatenate((detune_na, 1.0 / branch + detune_h), axis=1)
-    arm = 1.0 / (np.concatenate((match_na, match_h), axis=1) + Z0)
+    strays = np.broadcast_to(fixed.port_capacitance, (len(capacitances), 2))
+    termination = np.asarray(1.0 / (1.0 + Z0 * omega * strays.T.ravel()), dtype=np.complex128)
+    arm = 1.0 / (np.concatenate((match_na, match_h), axis=1) + Z0 * termination)
     tune = 1.0 / np.concatenate((tune_na, tune_h), axis=1)
-    return Sections(arm, across, 1.0 / (tune + across + arm))
+    return Sections(arm, across, 1.0 / (tune + across + arm), termination)
 
 
 def couple(loops: Complex, section: Complex) -> Complex:
@@ -159,7 +174,8 @@ def couple(loops: Complex, section: Complex) -> Complex:
 def respond(fixed: FixedParts, loops: Complex, capacitances: Real, bias: Real, frequencies: Real) -> Response:
     """Solve as `solve` does, with the loops' impedance matrix given."""
     cut = sections(fixed, capacitances, bias, frequencies)
-    tap = np.sqrt(Z0) * cut.arm * cut.impedance
+    through = cut.termination
+    tap = np.sqrt(Z0) * through * cut.arm * cut.impedance
     channels = len(capacitances)
     loop_of_port = np.tile(np.arange(channels), 2)
     ports = np.arange(2 * channels)
@@ -169,5 +185,6 @@ def respond(fixed: FixedParts, loops: Complex, capacitances: Real, bias: Real, f
         np.linalg.solve(couple(loops, cut.impedance), unit_emf), dtype=np.complex128
     )
     scattering = tap[:, :, None] * currents[:, loop_of_port, :]
-    scattering[:, ports, ports] += 1.0 - 2.0 * Z0 * cut.arm * (1.0 - cut.arm * cut.impedance)
+    own = 2.0 * through - 1.0 - 2.0 * Z0 * through**2 * cut.arm * (1.0 - cut.arm * cut.impedance)
+    scattering[:, ports, ports] += own
     return Response(scattering, currents)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -85,9 +85,15 @@ class FixedParts:
         The series branch Lt + C1 of the trap, H and F; its parallel capacitor is the 1H tune trimmer.
     detune_na, detune_h
         Inductors in H that a biased PIN diode puts across the 23Na tune capacitor and across the trap.
+    lead_inductance
+        In series with the trimmers, H, shape (channel, 4) or (1, 4): 23Na tune and match, 1H tune and match.
+    port_capacitance
+        Across the ports, F, shape (channel, 2) or (1, 2): 23Na, 1H.
     """
 
     trap_inductance: Real
     trap_capacitance: Real
     detune_na: Real
     detune_h: Real
+    lead_inductance: Real = field(default_factory=lambda: np.zeros((1, 4)))
+    port_capacitance: Real = field(default_factory=lambda: np.zeros((1, 2)))

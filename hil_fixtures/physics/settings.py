@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hil_fixtures.physics.phantom import DEFAULT_PHANTOM, Phantom
+from hil_fixtures.physics.workmanship import CAREFUL, Workmanship
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class WorldSettings:
         Voltage gain of every preamplifier, 50 ohm to 50 ohm.
     off_resonance
         What the object's frequency is above gamma_bar * b0, Hz.
+    workmanship
+        How well the array is built: the spreads of all that the seed draws.
     """
 
     b0: float = 3.0
@@ -44,3 +47,4 @@ class WorldSettings:
     noise_figure_db: float = 0.7
     preamp_gain_db: float = 40.0
     off_resonance: float = 0.0
+    workmanship: Workmanship = CAREFUL

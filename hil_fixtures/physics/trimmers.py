@@ -1,8 +1,12 @@
-"""Motorised trimmer capacitors: steps in, capacitance out, with play in the gear and a bent scale."""
+"""Motorised trimmer capacitors: steps in, capacitance out, with play in the gear and a bent scale.
+
+Motors can lose their grip: stuck, the screw no longer follows; slipping, it follows by a part of each move.
+The controller counts on, as it does where nobody watches the screw.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,24 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hil_fixtures.physics.design import Design
+    from hil_fixtures.physics.workmanship import Workmanship
 
 #: Travel of every axis in steps.
 MINIMUM: Final = 0
 MAXIMUM: Final = 4000
 
-#: Play of the gear in steps: what a small geared stepper on a trimmer shows.
+#: Usual play of a gear in steps: what a small geared stepper on a trimmer shows.
 PLAY: Final = 20
 
 #: Travel about the design value, as a fraction of it.
 SPAN: Final = 0.30
-
-#: Standard deviations between trimmers of one type: span, value at mid travel, bend of the scale.
-_SPAN_SPREAD: Final = 0.03
-_OFFSET_SPREAD: Final = 0.02
-_BEND_SPREAD: Final = 0.02
-
-#: Most mistuning of a freshly soldered channel, as a fraction of the design value.
-START_SPREAD: Final = 0.22
 
 #: Names of the four trimmers of a channel, in the order of the capacitance table's columns.
 FUNCTIONS: Final = ("na.tune", "na.match", "h.tune", "h.match")
@@ -81,13 +78,35 @@ class Scale:
 class Axis:
     """One trimmer with its motor: the controller's step count, and the screw that lags behind it.
 
-    Going up the motor pushes the screw; going down it first takes up `PLAY` steps.
+    Going up the gear pushes the screw; going down it first takes up the play.
+
+    Parameters
+    ----------
+    scale
+        Of the trimmer.
+    position
+        Step count, gear and screw at the start.
+    play
+        Of the gear in steps.
     """
 
-    def __init__(self, scale: Scale, position: int) -> None:
-        self.scale = scale
+    def __init__(self, scale: Scale, position: int, play: float = PLAY) -> None:
+        self._scale = scale
+        self._play = play
+        self._grip = 1.0
         self._counted = position
+        self._gear = float(position)
         self._screw = float(position)
+
+    @property
+    def scale(self) -> Scale:
+        """Capacitance against screw position."""
+        return self._scale
+
+    @property
+    def play(self) -> float:
+        """Play of the gear in steps."""
+        return self._play
 
     @property
     def counted(self) -> int:
@@ -102,7 +121,36 @@ class Axis:
     @property
     def capacitance(self) -> float:
         """What the circuit sees, in F."""
-        return self.scale.capacitance(self._screw)
+        return self._scale.capacitance(self._screw)
+
+    @property
+    def grip(self) -> float:
+        """Part of the motor's moves that reaches the gear: 1 sound, 0 stuck, between them slipping."""
+        return self._grip
+
+    @grip.setter
+    def grip(self, part: float) -> None:
+        if not 0.0 <= part <= 1.0:
+            raise ValueError(f"a motor passes on 0 to 1 of its moves; got {part}")
+        self._grip = part
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Lowest and highest screw position that the motor can push up to; equal when it is stuck."""
+        if self._grip == 0.0:
+            return self._screw, self._screw
+        lowest = self._gear + self._grip * (MINIMUM - self._counted)
+        return lowest + self._play, lowest + self._grip * (MAXIMUM - MINIMUM)
+
+    def count_for(self, screw: float) -> int:
+        """Return the step count, approached from below, that brings the screw nearest to a position."""
+        if self._grip == 0.0:
+            return self._counted
+        return round(float(np.clip(self._counted + (screw - self._gear) / self._grip, MINIMUM, MAXIMUM)))
+
+    def screw_for(self, count: int) -> float:
+        """Return where the screw ends when a step count is approached from below."""
+        return self._screw if self._grip == 0.0 else self._gear + self._grip * (count - self._counted)
 
     def move(self, target: int) -> None:
         """Turn the motor until the count is ``target``.
@@ -114,8 +162,40 @@ class Axis:
         """
         if not MINIMUM <= target <= MAXIMUM:
             raise ValueError(f"step {target} is outside the travel {MINIMUM}..{MAXIMUM}")
+        self._turn(self._gear + self._grip * (target - self._counted))
         self._counted = int(target)
-        self._screw = float(np.clip(self._screw, self._counted, self._counted + PLAY))
+
+    def home(self) -> None:
+        """Run against the lower end and count from there: a slipping motor gets there too."""
+        if self._grip > 0.0:
+            self._turn(float(MINIMUM))
+        self._counted = MINIMUM
+
+    def add_capacitance(self, farad: float) -> None:
+        """Change the fixed capacitor in parallel with the trimmer.
+
+        Raises
+        ------
+        ValueError
+            Nothing would be left at the lower end of the travel.
+        """
+        lowest = self._scale.lowest + farad
+        if not lowest > 0.0:
+            raise ValueError(
+                f"{self._scale.lowest:.4g} F at the lower end cannot be changed by {farad:.4g} F"
+            )
+        self._scale = replace(self._scale, lowest=lowest, highest=self._scale.highest + farad)
+
+    def drift(self, part: float) -> None:
+        """Let the capacitance grow by ``part`` of itself at every position (negative: shrink)."""
+        grown = 1.0 + part
+        self._scale = replace(
+            self._scale, lowest=self._scale.lowest * grown, highest=self._scale.highest * grown
+        )
+
+    def _turn(self, gear: float) -> None:
+        self._gear = gear
+        self._screw = float(np.clip(self._screw, gear, gear + self._play))
 
 
 def axis_names(channels: int) -> tuple[str, ...]:
@@ -123,17 +203,25 @@ def axis_names(channels: int) -> tuple[str, ...]:
     return tuple(f"ch{channel}.{function}" for channel in range(1, channels + 1) for function in FUNCTIONS)
 
 
-def soldered_axes(design: Design, channels: int, random: np.random.Generator) -> dict[str, Axis]:
+def soldered_axes(
+    design: Design, channels: int, random: np.random.Generator, workmanship: Workmanship
+) -> dict[str, Axis]:
     """Return the axes of a freshly soldered array: no two scales alike, all mistuned."""
-    axes: dict[str, Axis] = {}
+    scales: dict[str, Scale] = {}
+    starts: list[int] = []
     for name, nominal in zip(axis_names(channels), _repeat(design.trimmers, channels), strict=True):
-        centre = nominal * (1.0 + _OFFSET_SPREAD * _bounded_normal(random))
-        half = nominal * SPAN * (1.0 + _SPAN_SPREAD * _bounded_normal(random))
-        bend, wave = _BEND_SPREAD * _bounded_normal(random), 0.5 * _BEND_SPREAD * _bounded_normal(random)
-        scale = Scale(centre - half, centre + half, bend, wave)
-        wanted = nominal * (1.0 + START_SPREAD * random.uniform(-1.0, 1.0))
-        axes[name] = Axis(scale, round(scale.position(wanted)))
-    return axes
+        centre = nominal * (1.0 + workmanship.trimmer_offset * _bounded_normal(random))
+        half = nominal * SPAN * (1.0 + workmanship.trimmer_span * _bounded_normal(random))
+        bend = workmanship.trimmer_bend * _bounded_normal(random)
+        wave = workmanship.trimmer_wave * _bounded_normal(random)
+        scales[name] = Scale(centre - half, centre + half, bend, wave)
+        wanted = nominal * (1.0 + workmanship.start * random.uniform(-1.0, 1.0))
+        starts.append(round(scales[name].position(float(np.clip(wanted, centre - half, centre + half)))))
+    plays = [workmanship.play + workmanship.play_deviation * _bounded_normal(random) for _ in starts]
+    return {
+        name: Axis(scale, start, play)
+        for (name, scale), start, play in zip(scales.items(), starts, plays, strict=True)
+    }
 
 
 def _bounded_normal(random: np.random.Generator) -> float:

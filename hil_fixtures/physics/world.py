@@ -5,7 +5,9 @@ Every instrument's thread may call it at any time: one lock orders them.
 
 from __future__ import annotations
 
+import copy
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,15 +18,18 @@ from hil_fixtures.physics.build import solder
 from hil_fixtures.physics.design import match_ports
 from hil_fixtures.physics.kspace import balls
 from hil_fixtures.physics.network import loop_impedance, solve
+from hil_fixtures.physics.reach import best_reflections
 from hil_fixtures.physics.receive import Chain, Listener, Window
+from hil_fixtures.physics.rework import rework
 from hil_fixtures.physics.sample import Load
 from hil_fixtures.physics.settings import WorldSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hil_fixtures.physics.arrays import Complex, Real
     from hil_fixtures.physics.network import ArrayCircuit, Response
+    from hil_fixtures.physics.reach import Attainable
     from hil_fixtures.physics.shot import Shot
     from hil_fixtures.physics.trimmers import Axis
 
@@ -48,14 +53,21 @@ class World:
     def __init__(self, settings: WorldSettings | None = None, seed: int = 0) -> None:
         self._settings = WorldSettings() if settings is None else settings
         self._lock = threading.RLock()
-        self._design_load = self._sphere(self._settings.load_conductivity)
         built = solder(
-            self._settings.channels, self._design_load, self.frequencies, np.random.default_rng([seed, 0])
+            self._settings.channels,
+            self._sphere(self._settings.load_conductivity),
+            self.frequencies,
+            np.random.default_rng([seed, 0]),
+            self._settings.workmanship,
         )
         self._circuit = built.circuit
         self._axes = built.axes
-        self._load: Load | None = self._design_load
+        self._cables = built.cables
+        self._own_conductivity = self._settings.load_conductivity * built.conductivity
+        self._load: Load | None = self._sphere(self._own_conductivity)
         self._bias = np.zeros(self._settings.channels)
+        self._bias_before = self._bias.copy()
+        self._bias_watchers: list[Callable[[], None]] = []
         self._outputs: dict[str, bool] = {}
         self._state = 0
         # Receivers share one cache; its lock keeps a long scan from holding up the analyzer.
@@ -122,6 +134,15 @@ class World:
             A frequency is not above 0.
         """
         return self.response(frequencies).scattering
+
+    def shown_scattering(self, frequencies: Real) -> Complex:
+        """Return what a calibrated analyzer shows now, without noise: the truth and its residual errors.
+
+        Equal to `scattering` unless the workmanship has a delay or a directivity; arguments and errors as
+        there.
+        """
+        axis = np.atleast_1d(np.asarray(frequencies, dtype=np.float64))
+        return self._cables.show(self.scattering(axis), axis)
 
     def response(self, frequencies: Real) -> Response:
         """Return the S-parameters and the loop currents now; arguments and errors as `scattering`."""
@@ -260,7 +281,25 @@ class World:
 
     def home_axis(self, name: str) -> None:
         """Run an axis to its lower end and count from there; errors as `axis_limits`."""
-        self.move_axis(name, trimmers.MINIMUM)
+        with self._lock:
+            self._state += 1
+            self._axis(name).home()
+
+    def set_grip(self, name: str, part: float) -> None:
+        """Let only ``part`` of an axis's motion reach its screw while its count goes on as if all was well.
+
+        Parameters
+        ----------
+        part
+            1 sound, 0 stuck, 0.9 slipping by 10 %.
+
+        Raises
+        ------
+        ValueError
+            There is no such axis, or the part is not from 0 to 1.
+        """
+        with self._lock:
+            self._axis(name).grip = part
 
     def reference_positions(self) -> dict[str, int]:
         """Return step counts at which every port is matched at its frequency, approached from below.
@@ -285,11 +324,65 @@ class World:
             for (name, axis), value in zip(self._axes.items(), matched.ravel(), strict=True)
         }
 
+    def best_reflections(self) -> Attainable:
+        """Return how well this array can be tuned within its travel, under the present load.
+
+        The truth beside which a tuner's success is judged; nothing moves. A stuck axis (`set_grip`) stays
+        and its port is not asked for.
+
+        Raises
+        ------
+        ValueError
+            No trimmer setting whatever matches this array.
+        """
+        with self._lock:
+            circuit, load, axes = self._circuit, self._load, copy.deepcopy(self._axes)
+        return best_reflections(circuit, load, axes, np.array(self.frequencies))
+
     def _axis(self, name: str) -> Axis:
         try:
             return self._axes[name]
         except KeyError:
             raise ValueError(f"no axis called {name!r}; there are {', '.join(self._axes)}") from None
+
+    # What changes a finished array
+
+    def rework(self, part: str, change: float) -> None:
+        """Change a fixed part of a channel, as `hil_fixtures.physics.rework` names them, by F or H.
+
+        Raises
+        ------
+        ValueError
+            There is no such part, or nothing of it would be left.
+        """
+        with self._lock:
+            self._state += 1
+            self._circuit = rework(self._circuit, self._axes, part, change)
+
+    def drift(self, part: float) -> None:
+        """Let every trimmer's capacitance grow by ``part`` of itself, as a change of temperature does."""
+        with self._lock:
+            self._state += 1
+            for axis in self._axes.values():
+                axis.drift(part)
+
+    def reshape_loops(self, inductance: float, loss: float = 1.0) -> None:
+        """Multiply the loops' inductances, self and mutual, and their copper's resistance.
+
+        Raises
+        ------
+        ValueError
+            A factor is not above 0.
+        """
+        if not (inductance > 0.0 and loss > 0.0):
+            raise ValueError(f"factors are above 0; got {inductance} and {loss}")
+        with self._lock:
+            self._state += 1
+            self._circuit = replace(
+                self._circuit,
+                inductance=self._circuit.inductance * inductance,
+                loss=self._circuit.loss * loss,
+            )
 
     # Bias, load, outputs
 
@@ -307,7 +400,11 @@ class World:
             raise ValueError(f"a PIN diode's forward bias is not negative; got {current_a} A")
         with self._lock:
             self._state += 1
+            self._bias_before = self._bias.copy()
             self._bias[channel - 1] = current_a
+            watchers = tuple(self._bias_watchers)
+        for watcher in watchers:
+            watcher()
 
     def bias(self, channel: int) -> float:
         """Return the PIN detuning current in A of a channel (counted from 1); errors as `set_bias`."""
@@ -316,6 +413,16 @@ class World:
         with self._lock:
             return float(self._bias[channel - 1])
 
+    def bias_step(self) -> tuple[Real, Real]:
+        """Return all channels' currents in A before and after the last change of any, each (channel,)."""
+        with self._lock:
+            return self._bias_before.copy(), self._bias.copy()
+
+    def watch_bias(self, watcher: Callable[[], None]) -> None:
+        """Call ``watcher`` after every change of a bias, on the thread that changes it."""
+        with self._lock:
+            self._bias_watchers.append(watcher)
+
     @property
     def load(self) -> Load | None:
         """The sphere in the array, or None when it is empty."""
@@ -323,14 +430,14 @@ class World:
             return self._load
 
     def set_load(self, conductivity: float | None = None) -> None:
-        """Put the phantom in, with another conductivity in S/m if given.
+        """Put the phantom in, with another conductivity in S/m if given, else with its own.
 
         Raises
         ------
         ValueError
             The conductivity is negative.
         """
-        value = self._settings.load_conductivity if conductivity is None else conductivity
+        value = self._own_conductivity if conductivity is None else conductivity
         if not value >= 0.0:
             raise ValueError(f"a conductivity is not negative; got {value} S/m")
         with self._lock:

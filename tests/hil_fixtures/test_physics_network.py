@@ -13,7 +13,8 @@ import pytest
 from hil_fixtures.physics import parts
 from hil_fixtures.physics.geometry import inductance_by_distance
 from hil_fixtures.physics.network import Z0, loop_impedance
-from hil_fixtures.physics.world import World
+from hil_fixtures.physics.workmanship import CAREFUL, UNMODELLED
+from hil_fixtures.physics.world import World, WorldSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 POLARITY = np.repeat([1.0, -1.0], 8)
 
 
-@pytest.fixture(scope="module")
-def mistuned() -> World:
+@pytest.fixture(scope="module", params=[CAREFUL, UNMODELLED], ids=["careful", "with strays"])
+def mistuned(request: pytest.FixtureRequest) -> World:
     """Return a world with nothing special about it: one channel biased, trimmers anywhere."""
-    world = World(seed=3)
+    world = World(WorldSettings(workmanship=request.param), seed=3)
+    world.reshape_loops(1.01, 1.3)
     world.set_bias(4, 0.08)
     return world
 
@@ -45,7 +47,13 @@ def branches(world: World, frequency: float) -> list[Branch]:
     """Every branch but loops and ports; nodes of channel c: 4c+1 port Na, +2 a, +3 c, +4 port H; b is 0."""
     axis = np.array([frequency])
     fixed, values = world.circuit.fixed, world.capacitances()
-    capacitors = [parts.capacitor_impedance(values[:, column], axis)[0] for column in range(4)]
+    omega = 2.0 * np.pi * frequency
+    capacitors = [
+        parts.capacitor_impedance(values[:, column], axis)[0]
+        + 1j * omega * np.broadcast_to(fixed.lead_inductance, (8, 4))[:, column]
+        for column in range(4)
+    ]
+    connectors = np.broadcast_to(fixed.port_capacitance, (8, 2))
     trap = (
         parts.inductor_impedance(fixed.trap_inductance, axis)
         + parts.capacitor_impedance(fixed.trap_capacitance, axis)
@@ -59,6 +67,11 @@ def branches(world: World, frequency: float) -> list[Branch]:
             Branch(end, 0, capacitors[2][c]),
             Branch(port_h, end, capacitors[3][c]),
             Branch(end, 0, trap[c]),
+        ]
+        found += [
+            Branch(port, 0, -1j / (omega * farad))
+            for port, farad in ((port_na, connectors[c, 0]), (port_h, connectors[c, 1]))
+            if farad
         ]
         current = world.bias(c + 1)
         if current:
@@ -184,10 +197,13 @@ def spice_netlist(world: World, frequency: float) -> str:
         names |= {4 * c + 1: f"p{c}", 4 * c + 2: f"a{c}", 4 * c + 3: f"c{c}", 4 * c + 4: f"p{8 + c}"}
     for number, branch in enumerate(branches(world, frequency)):
         one, other = names[branch.one], names[branch.other]
-        lines.append(f"R{number} {one} m{number} {branch.impedance.real:.17g}")
+        # ngspice makes 1 milliohm of a resistor of none
+        middle = f"m{number}" if branch.impedance.real else one
+        if branch.impedance.real:
+            lines.append(f"R{number} {one} {middle} {branch.impedance.real:.17g}")
         reactance = branch.impedance.imag
         kind, value = ("L", reactance / omega) if reactance > 0 else ("C", -1.0 / (reactance * omega))
-        lines.append(f"{kind}{number} m{number} {other} {value:.17g}")
+        lines.append(f"{kind}{number} {middle} {other} {value:.17g}")
     for c in range(8):
         lines.append(f"Vs{c} c{c} s{c}_0 0")
         for other in range(8):
