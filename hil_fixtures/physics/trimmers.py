@@ -128,8 +128,14 @@ class Axis:
         """Part of the motor's moves that reaches the gear: 1 sound, 0 stuck, between them slipping."""
         return self._grip
 
-    @grip.setter
-    def grip(self, part: float) -> None:
+    def set_grip(self, part: float) -> None:
+        """Let only ``part`` of every move reach the gear.
+
+        Raises
+        ------
+        ValueError
+            The part is not from 0 to 1.
+        """
         if not 0.0 <= part <= 1.0:
             raise ValueError(f"a motor passes on 0 to 1 of its moves; got {part}")
         self._grip = part

@@ -299,7 +299,7 @@ class World:
             There is no such axis, or the part is not from 0 to 1.
         """
         with self._lock:
-            self._axis(name).grip = part
+            self._axis(name).set_grip(part)
 
     def reference_positions(self) -> dict[str, int]:
         """Return step counts at which every port is matched at its frequency, approached from below.

@@ -103,12 +103,12 @@ def test_unmodelled_analyzers_err_by_their_directivity_and_delay() -> None:
 
 def test_a_stuck_motor_counts_and_its_screw_stays() -> None:
     axis = Axis(LINEAR, 1000)
-    axis.grip = 0.0
+    axis.set_grip(0.0)
     axis.move(3000)
     assert (axis.counted, axis.screw) == (3000, 1000.0)
     axis.home()
     assert (axis.counted, axis.screw, axis.reach) == (0, 1000.0, (1000.0, 1000.0))
-    axis.grip = 1.0
+    axis.set_grip(1.0)
     axis.move(100)
     assert axis.screw == 1100.0
 
@@ -116,7 +116,7 @@ def test_a_stuck_motor_counts_and_its_screw_stays() -> None:
 def test_a_slipping_motor_loses_a_part_of_every_move() -> None:
     """Up 1000 steps the screw turns 900; back 1000, it is where it was, less the play."""
     axis = Axis(LINEAR, 1000, play=20)
-    axis.grip = 0.9
+    axis.set_grip(0.9)
     axis.move(2000)
     assert (axis.counted, axis.screw) == (2000, 1900.0)
     axis.move(1000)
@@ -126,12 +126,12 @@ def test_a_slipping_motor_loses_a_part_of_every_move() -> None:
     axis.home()
     assert (axis.counted, axis.screw) == (0, 20.0)
     with pytest.raises(ValueError, match="0 to 1"):
-        axis.grip = 1.1
+        axis.set_grip(1.1)
 
 
 def test_where_an_axis_reaches_is_where_moves_from_below_get_it() -> None:
     axis = Axis(LINEAR, 1500, play=24)
-    axis.grip = 0.9
+    axis.set_grip(0.9)
     lowest, highest = axis.reach
     for wanted in (lowest, 1234.0, highest):
         count = axis.count_for(wanted)
