@@ -1,0 +1,102 @@
+"""From what a run measured to the record of a coil: what is kept, judged and compared years later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coils.quality import CoilRecord, Limits, NucleusRecord, PortResonance, Reading, worst_of_each
+from coils.quality.record import as_matrix
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from coilbench.base.verdict import Judged
+    from coilbench.bench_file import BenchFile
+    from coilbench.procedures.characterise import ArrayCharacter, NucleusCharacter
+    from coils.quality import Calibration
+    from coils.resonance import Resonance
+
+
+def coil_limits(file: BenchFile, /) -> Limits:
+    """Return the limits that a bench file sets for its array."""
+    limits = file.limits
+    return Limits(
+        reflection_db=limits.s11_db,
+        coupling_db=limits.coupling_db,
+        isolation_db=limits.isolation_db,
+        q_ratio=limits.q_ratio,
+        detuning_db=limits.detuning_db,
+        preamplifier_decoupling_db=limits.preamplifier_decoupling_db,
+    )
+
+
+def judge_character(character: ArrayCharacter, /) -> tuple[Judged, ...]:
+    """Return the worst reflection, coupling and isolation of a characterised array with their verdicts."""
+    return worst_of_each(character.judgements)
+
+
+def coil_record(
+    file: BenchFile,
+    nuclei: tuple[NucleusRecord, ...],
+    judged: tuple[Judged, ...],
+    *,
+    run: str,
+    kind: str,
+    measured: datetime,
+    s_uncertainty: float,
+    calibration: Calibration | None = None,
+) -> CoilRecord:
+    """Return the record of one run on the array of a bench file.
+
+    Parameters
+    ----------
+    nuclei, judged
+        What was measured, and its verdicts.
+    run, kind
+        Name of the run folder, and what was done, such as ``"tune"``.
+    measured
+        UTC.
+    s_uncertainty
+        Expanded uncertainty (95 %) of each |S|, linear.
+    calibration
+        None where the analyzer's own is not known here.
+    """
+    return CoilRecord(
+        serial_number=file.array.serial_number,
+        run=run,
+        kind=kind,
+        measured=measured,
+        field=file.b0,
+        load=file.phantom.name,
+        temperature=file.array.temperature,
+        s_uncertainty=s_uncertainty,
+        calibration=calibration,
+        nuclei=nuclei,
+        judged=judged,
+    )
+
+
+def nucleus_record(group: NucleusCharacter, /) -> NucleusRecord:
+    """Return what a characterised array's record holds of one nucleus."""
+    return NucleusRecord(
+        nucleus=group.nucleus,
+        frequency=group.frequency,
+        ports=group.ports,
+        scattering=as_matrix(group.s),
+        isolation=tuple(float(size) for size in group.isolation),
+        resonances=tuple(None if fit is None else _port_resonance(fit) for fit in group.resonances),
+        refusals=group.refusals,
+        noise_correlation=as_matrix(group.noise_correlation),
+        snr_factor=tuple(float(factor) for factor in group.snr_factor),
+    )
+
+
+def _port_resonance(fit: Resonance) -> PortResonance:
+    """Return a fitted resonance with expanded uncertainties (k = 2)."""
+    spread = fit.uncertainty
+    return PortResonance(
+        frequency=Reading(fit.frequency, 2.0 * spread.frequency),
+        q_loaded=Reading(fit.q_loaded, 2.0 * spread.q_loaded),
+        q_unloaded=Reading(fit.q_unloaded, 2.0 * spread.q_unloaded),
+        coupling=Reading(fit.coupling, 2.0 * spread.coupling),
+    )
