@@ -40,6 +40,27 @@ class Switched(Protocol):
         ...
 
 
+@runtime_checkable
+class Displayed(Protocol):
+    """A network whose analyzer's calibration is not perfect."""
+
+    def shown_scattering(self, frequencies: NDArray[np.float64], /) -> NDArray[np.complex128]:
+        """Return S as the analyzer shows it, without noise; as `Network.scattering`."""
+        ...
+
+
+def displayed(device: Network, frequencies: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Return what an analyzer shows of a device, without noise: the truth, or what its calibration leaves.
+
+    Returns
+    -------
+    Shape (frequency, port, port); frequencies in Hz.
+    """
+    if isinstance(device, Displayed):
+        return device.shown_scattering(frequencies)
+    return device.scattering(frequencies)
+
+
 #: Fractional part of the golden ratio: its multiples fall far from each other on a circle.
 _GOLDEN: Final = 0.6180339887498949
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 import numpy as np
 
+from hil_fixtures.instruments.device_under_test import displayed
 from hil_fixtures.instruments.faults import AnalyzerFaults, LinkFaults
 from hil_fixtures.instruments.nanovna_shell import Shell
 from hil_fixtures.instruments.nanovna_sweep import (
@@ -154,7 +155,7 @@ class NanoVnaH:
         if self.faults.stop_mid_sweep:
             await asyncio.get_running_loop().create_future()
         drive, receive = (port - 1 for port in self.ports)
-        true = await self._loop.in_worker(self._network.scattering, self._axis.astype(np.float64))
+        true = await self._loop.in_worker(displayed, self._network, self._axis.astype(np.float64))
         wanted = np.stack((true[:, drive, drive], true[:, receive, drive]))
         seen = observe(wanted, self._axis, bandwidth, self._random)
         if self.faults.not_a_number:

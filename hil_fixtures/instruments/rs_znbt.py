@@ -2,9 +2,9 @@
 
 Written from the R&S ZNB/ZNBT user manual 1173.9163.02 (versions 38 to 62). True here: the settings, traces,
 S-parameter group, segmented and time sweeps, external trigger, overlapped single sweeps, averaging, data
-formats, status and error queue that bench work needs; noise by IF bandwidth and power; not-a-number before the first sweep and
-after a change of the frequency axis. Not here: display, markers, limits, files, balanced ports, arbitrary
-mode, systematic errors (the instrument measures as if perfectly calibrated).
+formats, status and error queue that bench work needs; noise by IF bandwidth and power; not-a-number before
+the first sweep and after a change of the frequency axis. Not here: display, markers, limits, files, balanced
+ports, arbitrary mode; systematic errors are the device's to show (`displayed`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 import numpy as np
 
 from hil_fixtures.instruments import znbt_results, znbt_segments, znbt_stimulus, znbt_system
-from hil_fixtures.instruments.device_under_test import Switched
+from hil_fixtures.instruments.device_under_test import Switched, displayed
 from hil_fixtures.instruments.faults import AnalyzerFaults, LinkFaults
 from hil_fixtures.instruments.hislip import HislipServer
 from hil_fixtures.instruments.scpi_socket import RawSocket
@@ -316,11 +316,11 @@ class RsZnbt:
         scattering = np.zeros((stimulus.axis.size, self.port_count, self.port_count), dtype=np.complex128)
         scattering[:, range(connected, self.port_count), range(connected, self.port_count)] = 1.0
         if stimulus.times is None:
-            own = device.scattering(stimulus.frequencies)
+            own = displayed(device, stimulus.frequencies)
         elif is_triggered and isinstance(device, Switched):
             own = device.transient(float(stimulus.frequencies[0]), stimulus.times)
         else:
-            own = device.scattering(stimulus.frequencies[:1])
+            own = displayed(device, stimulus.frequencies[:1])
         scattering[:, :connected, :connected] = own
         return scattering
 
