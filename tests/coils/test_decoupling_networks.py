@@ -25,7 +25,7 @@ def mutual_impedance(network: SharedNetwork, pair: Pair, q_c: float, q_l: float)
     """Return Z12 and Z11 of two loops with a shared branch, by nodal analysis.
 
     Each loop: ground, coil (L, R, coupled), node B, port, node A, shared branch, ground. The port's current
-    is injected from A to B. Seen from the shared branch both coils then turn in opposite senses when the loops
+    is injected from A to B. Seen from the shared branch both coils turn in opposite senses when the loops
     turn in the same, so the coupled-coil matrix carries -M for uncrossed leads.
     """
     w = 2 * np.pi * pair.frequency
