@@ -83,13 +83,13 @@ class Coupled:
     inductance
         H, shape (branch, branch).
     resistance
-        Ohm, shape (branch, branch) or (frequency, branch, branch).
+        Ohm, shape (branch, branch) or (frequency, branch, branch); complex where a sample adds reactance.
     """
 
     name: str
     branches: tuple[Terminals, ...]
     inductance: Real
-    resistance: Real
+    resistance: Real | Complex
 
     def impedance(self, frequencies: Complex) -> Complex:
         """Return ohm, shape (frequency, branch, branch), for frequencies of shape (frequency,).

@@ -1,16 +1,16 @@
 """Solve any small linear circuit: S-parameters, node voltages and branch currents, all frequencies at once.
 
 Modified nodal analysis (Ho, Ruehli and Brennan, IEEE Trans. Circuits Syst. 22:504 (1975)): the unknowns are
-the node voltages, and the currents of those branches that need not have an admittance - coupled loops and
-devices known by S. Ports are terminated inside the matrix, so it is never singular for lack of a load. One
-batched linear solve answers for all ports and frequencies. It is the slow and general companion of
-`coils.circuit.array`.
+the node voltages, and the currents of those branches that may have no admittance or a large one - coupled
+loops and devices known by S. Ports are terminated inside the matrix, so it is never singular for lack of a
+load. One batched linear solve answers for all ports and frequencies. It is the slow and general companion
+of `coils.circuit.array`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,6 +19,13 @@ from coils.circuit.netlist import Coupled, Line, Netlist, NPort, Part, branches
 if TYPE_CHECKING:
     from coils.circuit.elements import Complex, Real
     from coils.circuit.netlist import Terminals
+
+
+#: Ohm. Currents are counted in volts across it, so that no entry of the matrix is out of scale.
+SCALE: Final = 50.0
+
+#: Ohm. A part below is written by its impedance: its admittance would drown those of its neighbours.
+_SMALL: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ class NodalSystem:
     place
         Row and column of every node but the references.
     currents
-        First row and column of the branch currents of every part that has them.
+        First row and column of the branch currents (times `SCALE`) of every part that has them.
     matrix
         Shape (frequency, unknown, unknown).
     sources
@@ -102,10 +109,12 @@ class NodalSolution:
         part = next((part for part in self.system.netlist.parts if part.name == name), None)
         if part is None:
             raise KeyError(f"no part is called {name!r}")
-        if isinstance(part, Part):
-            return self.voltage(*part.terminals) / part.element.impedance(self.system.frequencies[:, None])
+        if isinstance(part, Part) and name not in self.system.currents:
+            voltage = self.voltage(*part.terminals)
+            return voltage / part.element.impedance(self.system.frequencies[:, None])
         first = self.system.currents[name]
-        return self.unknowns[:, first : first + len(branches(part))]
+        currents = self.unknowns[:, first : first + len(branches(part))] / SCALE
+        return currents[:, 0] if isinstance(part, Part) else currents
 
     def _node(self, node: str) -> Complex:
         if node in self.system.place:
@@ -139,7 +148,8 @@ def solve_netlist(netlist: Netlist, frequencies: Complex | Real) -> NodalSolutio
     for row, port in enumerate(netlist.ports):
         impedance = _reference(port.impedance)
         to_wave = np.sqrt(impedance.real) / impedance
-        s[:, row] = to_wave * np.einsum("u,fup->fp", system.incidence(port.terminals), unknowns)
+        voltage = np.einsum("u,fup->fp", system.incidence(port.terminals), unknowns)
+        s[:, row] = to_wave * voltage
         s[:, row, row] -= (impedance.conj() / impedance)[:, 0]
     return NodalSolution(system, s, unknowns)
 
@@ -157,8 +167,9 @@ def assemble(netlist: Netlist, frequencies: Complex | Real) -> NodalSystem:
     place = {node: row for row, node in enumerate(n for n in netlist.nodes() if n not in references)}
     size = len(place)
     currents: dict[str, int] = {}
+    impedances = {part.name: _impedance(part, axis) for part in netlist.parts if isinstance(part, Part)}
     for part in netlist.parts:
-        if not isinstance(part, Part):
+        if not isinstance(part, Part) or np.min(np.abs(impedances[part.name])) < _SMALL:
             currents[part.name] = size
             size += len(branches(part))
     points = len(axis)
@@ -167,12 +178,13 @@ def assemble(netlist: Netlist, frequencies: Complex | Real) -> NodalSystem:
     system = NodalSystem(netlist, axis, place, currents, matrix, sources)
     for part in netlist.parts:
         if isinstance(part, Part):
-            impedance = part.element.impedance(axis[:, None])[:, 0]
-            if np.any(impedance == 0.0):
-                raise ValueError(f"{part.name!r} has no impedance: make its two nodes one")
-            _stamp_admittance(system, part.terminals, 1.0 / impedance)
+            impedance = impedances[part.name]
+            if part.name in currents:
+                _stamp_impedance(system, part.name, (part.terminals,), impedance[:, None, None])
+            else:
+                _stamp_admittance(system, part.terminals, 1.0 / impedance)
         elif isinstance(part, Coupled):
-            _stamp_coupled(system, part)
+            _stamp_impedance(system, part.name, part.branches, part.impedance(axis))
         else:
             _stamp_device(system, part)
     for column, port in enumerate(netlist.ports):
@@ -182,8 +194,15 @@ def assemble(netlist: Netlist, frequencies: Complex | Real) -> NodalSystem:
         admittance = np.broadcast_to(1.0 / reference[:, 0], points)
         _stamp_admittance(system, port.terminals, admittance)
         drive = 2.0 * np.sqrt(reference.real) / reference
-        sources[:, :, column] = drive * system.incidence(port.terminals)
+        sources[:, :, column] = SCALE * drive * system.incidence(port.terminals)
     return system
+
+
+def _impedance(part: Part, frequencies: Complex) -> Complex:
+    impedance = part.element.impedance(frequencies[:, None])[:, 0]
+    if np.any(impedance == 0.0):
+        raise ValueError(f"{part.name!r} has no impedance: make its two nodes one")
+    return impedance
 
 
 def _reference(impedance: complex | Complex) -> Complex:
@@ -196,28 +215,28 @@ def _stamp_admittance(system: NodalSystem, terminals: Terminals, admittance: Com
     for row, row_sign in zip(rows, (1.0, -1.0), strict=True):
         for column, sign in zip(rows, (1.0, -1.0), strict=True):
             if row is not None and column is not None:
-                system.matrix[:, row, column] += row_sign * sign * admittance
+                system.matrix[:, row, column] += row_sign * sign * SCALE * admittance
 
 
-def _stamp_coupled(system: NodalSystem, part: Coupled) -> None:
+def _stamp_impedance(system: NodalSystem, name: str, ends: tuple[Terminals, ...], impedance: Complex) -> None:
     """Add ``V - Z I = 0`` for the branches and their currents to the nodes' sums."""
-    first = system.currents[part.name]
-    own = slice(first, first + len(part.branches))
-    system.matrix[:, own, own] = -part.impedance(system.frequencies)
-    for number, terminals in enumerate(part.branches):
+    first = system.currents[name]
+    own = slice(first, first + len(ends))
+    system.matrix[:, own, own] = -impedance / SCALE
+    for number, terminals in enumerate(ends):
         incidence = system.incidence(terminals)
         system.matrix[:, first + number] += incidence
         system.matrix[:, :, first + number] += incidence
 
 
 def _stamp_device(system: NodalSystem, part: NPort | Line) -> None:
-    """Add ``(1 - S) V - (1 + S) Z0 I = 0``, scaled by 1 / sqrt(Z0): regular for every passive S."""
+    """Add ``(1 - S) V - (1 + S) Z0 I = 0``, scaled by sqrt(SCALE / Z0): regular for every S."""
     first = system.currents[part.name]
     count = len(part.terminals)
     own = slice(first, first + count)
     s = part.scattering(system.frequencies)
     identity = np.eye(count)
-    root = np.sqrt(part.z0)
+    root = np.sqrt(part.z0 / SCALE)
     incidence = np.array([system.incidence(terminals) for terminals in part.terminals])
     system.matrix[:, own] += (identity - s) @ incidence / root
     system.matrix[:, own, own] -= (identity + s) * root

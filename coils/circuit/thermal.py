@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coils.circuit.netlist import Coupled, Part, branches
-from coils.circuit.nodal import assemble
+from coils.circuit.nodal import SCALE, assemble
 from coils.covariance import BOLTZMANN
 
 if TYPE_CHECKING:
@@ -90,17 +90,21 @@ def noise_shares(
 
 def _sources(system: NodalSystem, part: AnyPart, response: Complex) -> tuple[Complex, Complex]:
     """Return how a part's noise sources reach the ports, and their covariance in units of k T B."""
+    first = system.currents.get(part.name)
     if isinstance(part, Part):
         impedance = part.element.impedance(system.frequencies[:, None])[:, :, None]
-        reach = np.einsum("u,fup->fp", system.incidence(part.terminals), response)[:, None, :]
-        return reach, np.asarray(4.0 * np.real(1.0 / impedance), dtype=np.complex128)
+        if first is None:
+            nodes = np.einsum("u,fup->fp", system.incidence(part.terminals), response)
+            noise = 4.0 * np.real(1.0 / impedance)
+            return SCALE * nodes[:, None, :], np.asarray(noise, dtype=np.complex128)
+        return response[:, first : first + 1], np.asarray(4.0 * np.real(impedance), dtype=np.complex128)
     first = system.currents[part.name]
     reach = response[:, first : first + len(branches(part))]
     if isinstance(part, Coupled):
         impedance = part.impedance(system.frequencies)
         return reach, 2.0 * (impedance + impedance.conj().swapaxes(1, 2))
     s = part.scattering(system.frequencies)
-    return reach, 4.0 * (np.eye(s.shape[-1]) - s @ s.conj().swapaxes(1, 2))
+    return np.sqrt(SCALE) * reach, 4.0 * (np.eye(s.shape[-1]) - s @ s.conj().swapaxes(1, 2))
 
 
 def _temperature(temperature: float | Mapping[str, float], name: str) -> float:
