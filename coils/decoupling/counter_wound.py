@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from coils.decoupling.networks import INDUCTOR_Q
+from coils.decoupling.shared_conductor import INDUCTOR_Q
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

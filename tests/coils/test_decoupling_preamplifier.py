@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coils.decoupling.phase_shifter import phase_shifter
 from coils.decoupling.preamplifier import (
     advise_phase,
     decoupling_db,
     extreme_phases,
-    phase_shifter,
     phase_window,
 )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from coils.decoupling.counter_wound import predict_windings, wind_for
-from coils.decoupling.networks import (
+from coils.decoupling.shared_conductor import (
     Pair,
     SharedNetwork,
     left_at_other,
