@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from hil_fixtures.instruments.marcos_board import MarcosBoard, MarcosFaults
 from hil_fixtures.instruments.nanovna_h import NanoVnaH
+from hil_fixtures.instruments.operator import Operator
 from hil_fixtures.instruments.rs_znbt import RsZnbt
 from hil_fixtures.instruments.scanner import Scanner, ScannerFaults
 from hil_fixtures.instruments.serial_line import SerialLine
 from hil_fixtures.instruments.trigger_line import TriggerLine
 from hil_fixtures.instruments.tune_controller import TuneController, TunerFaults
 from hil_fixtures.instruments.wire import TcpServer
+from hil_fixtures.physics.probe_stand import ProbeStand, StandSettings
 from hil_fixtures.physics.world import World
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ _CHANNELS_PER_BOARD: Final = 2
 #: Wall seconds for a guardian after the program that started the lab has gone.
 GRACE: Final = 3.0
 
+#: Ports of a bank, of which an analyzer for array and probes has as many as it needs.
+_BANK: Final = 8
+
 
 @dataclass(frozen=True, slots=True)
 class LabPorts:
@@ -51,15 +56,16 @@ class LabPorts:
     scanner: int = 0
     receivers: int = 0
     inspect: int = 0
+    operator: int = 0
 
     @classmethod
     def from_base(cls, base: int) -> LabPorts:
         """Return consecutive ports from ``base``."""
-        return cls(base, base + 1, base + 2, base + 3, base + 4, base + 8)
+        return cls(base, base + 1, base + 2, base + 3, base + 4, base + 8, base + 9)
 
 
 #: Where a bench file that is written without asking expects the instruments.
-DEFAULT_PORTS: Final = LabPorts(4880, 5025, 5030, 5040, 11111, 5050)
+DEFAULT_PORTS: Final = LabPorts(4880, 5025, 5030, 5040, 11111, 5050, 5060)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,9 @@ class Lab:
         Start with all ports matched.
     ports
         TCP ports to take.
+    probes
+        A stand with two probes and cables that can be moved, on an analyzer of more ports: the array's
+        first, then the probes'. Changes of bias trigger this analyzer's time sweeps. None: no stand.
     """
 
     def __init__(
@@ -106,20 +115,25 @@ class Lab:
         serial: bool = True,
         tuned: bool = False,
         ports: LabPorts | None = None,
+        probes: StandSettings | None = None,
     ) -> None:
         ports = LabPorts() if ports is None else ports
         self.world: Final = World.tuned(seed, settings) if tuned else World(settings, seed)
+        self.stand: Final = None if probes is None else ProbeStand(self.world, probes)
+        self.operator: Final = Operator(self.world, self.stand)
+        device = self.world if self.stand is None else self.stand
         self._stack = ExitStack()
         self._is_started = False
         self._line = TriggerLine(self.world)
         self._analyzer = RsZnbt(
-            self.world,
-            port_count=self.world.port_count,
+            device,
+            port_count=device.port_count if self.stand is None else _BANK * -(-device.port_count // _BANK),
             time_scale=time_scale,
             seed=seed,
             hislip_port=ports.analyzer_hislip,
             socket_port=ports.analyzer_tcp,
         )
+        self.world.watch_bias(self._analyzer.external_trigger)
         kind: Literal["socket"] | None = None if serial else "socket"
         self._nanovna = NanoVnaH(self.world, time_scale=time_scale, seed=seed, kind=kind)
         self._tuner = TuneController(self.world, time_scale)
@@ -135,6 +149,7 @@ class Lab:
                 self._scanner.open_link, port=ports.scanner, shape=self._scanner.link_faults
             ),
             "inspect": TcpServer(self._inspect, port=ports.inspect),
+            "operator": TcpServer(self.operator.open_link, port=ports.operator),
         }
         for number, board in enumerate(self._boards):
             port = ports.receivers + number if ports.receivers else 0
@@ -159,7 +174,8 @@ class Lab:
         """Where the instruments are, by the names that a bench file's writer knows.
 
         ``receivers`` is a list in the order of the channels; ``inspect`` answers every connection with
-        one JSON line (`state`).
+        one JSON line (`state`); ``operator`` does what sentences ask. ``probe_ports`` are analyzer ports,
+        where there are probes.
         """
         at = {name: _url(server) for name, server in self._servers.items()}
         return {
@@ -171,6 +187,8 @@ class Lab:
             "receivers": [at[f"receiver{number + 1}"] for number in range(len(self._boards))],
             "scanner": at["scanner"],
             "inspect": at["inspect"],
+            "operator": at["operator"],
+            **({} if self.stand is None else {"probe_ports": list(self.stand.probe_ports)}),
         }
 
     @property
@@ -262,11 +280,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hil_fixtures.instruments.lab", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tuned", action="store_true", help="start with all ports matched")
+    parser.add_argument("--probes", action="store_true", help="with probes and cables that can be moved")
     parser.add_argument("--time-scale", type=float, default=0.0, help="wall seconds per simulated second")
     parser.add_argument("--no-pty", action="store_true", help="serve serial instruments on socket://")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--port-base", type=int, help="first of nine consecutive TCP ports")
-    where.add_argument("--default-ports", action="store_true", help="4880, 5025, 5030, 5040, 5050, 11111..")
+    where.add_argument("--port-base", type=int, help="first of ten consecutive TCP ports")
+    where.add_argument(
+        "--default-ports", action="store_true", help="4880, 5025, 5030, 5040, 5050, 5060, 11111.."
+    )
     chosen = parser.parse_args(arguments)
     ports = LabPorts()
     if chosen.port_base is not None:
@@ -287,6 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         serial=not chosen.no_pty,
         tuned=chosen.tuned,
         ports=ports,
+        probes=StandSettings() if chosen.probes else None,
     )
     try:
         lab.start()

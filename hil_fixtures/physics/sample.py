@@ -111,18 +111,31 @@ def sample_impedance(array: LoopArray, load: Load, frequencies: Real) -> Complex
     -------
     Shape (frequency, loop, loop).
     """
+    by_place = np.einsum(
+        "lf,lp->fp", multipole_answers(load, frequencies), multipole_overlaps(array, load.radius)
+    )
+    return np.asarray(by_place[:, places_apart(array.count)])
+
+
+def multipole_answers(load: Load, frequencies: Real) -> Complex:
+    """Return the impedance that one unit of overlap between two loops gives by each multipole.
+
+    Parameters
+    ----------
+    frequencies
+        Shape (frequency,), Hz.
+
+    Returns
+    -------
+    Shape (MULTIPOLES, frequency), ohm / (T^2 m^3 / A^2); for overlaps as `multipole_overlaps` has them.
+    """
     omega = 2.0 * np.pi * frequencies
     ratios = _magnetic_answers(omega, load.permittivity, load.conductivity, load.radius)
     # In air the same sphere would answer too (the displacement current of its own volume): take it off.
     air = _magnetic_answers(omega, 1.0, 0.0, load.radius)
     degree = np.arange(1, MULTIPOLES + 1)
     weight = (2 * degree + 1) * degree / (degree + 1) / MU_0
-    by_place = (
-        1j
-        * omega[:, None]
-        * np.einsum("lf,lp->fp", (ratios - air) * weight[:, None], multipole_overlaps(array, load.radius))
-    )
-    return np.asarray(by_place[:, places_apart(array.count)])
+    return np.asarray(1j * omega * (ratios - air) * weight[:, None])
 
 
 def _magnetic_answers(omega: Real, permittivity: float, conductivity: float, radius: float) -> Complex:

@@ -218,8 +218,8 @@ def test_unplugged_board_refuses_and_a_hung_up_one_resets() -> None:
 
 
 def test_ports_from_a_base() -> None:
-    """Nine in a row, and the ones that a bench file expects."""
-    assert LabPorts.from_base(9000) == LabPorts(9000, 9001, 9002, 9003, 9004, 9008)
+    """Ten in a row, and the ones that a bench file expects."""
+    assert LabPorts.from_base(9000) == LabPorts(9000, 9001, 9002, 9003, 9004, 9008, 9009)
     assert (DEFAULT_PORTS.analyzer_hislip, DEFAULT_PORTS.receivers) == (4880, 11111)
 
 
