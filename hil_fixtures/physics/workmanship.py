@@ -86,7 +86,8 @@ CAREFUL: Final = Workmanship(
     start=0.22,
 )
 
-#: Loops bent by hand, 2 % parts, couplings left up to 0.004, 5 % trimmers whose scales bend by 6 %.
+#: Loops bent by hand, 2 % parts, couplings left up to 0.004, 5 % trimmers whose scales leave the
+#: straight line by up to 6 % of the span (two deviations of bend and wave together).
 NOMINAL: Final = Workmanship(
     loop=0.03,
     part=0.02,
@@ -95,8 +96,8 @@ NOMINAL: Final = Workmanship(
     reworked_beyond=1.6,
     trimmer_span=0.025,
     trimmer_offset=0.025,
-    trimmer_bend=0.03,
-    trimmer_wave=0.015,
+    trimmer_bend=0.022,
+    trimmer_wave=0.008,
     start=0.28,
     play_deviation=4.0,
     load=0.20,
@@ -112,8 +113,8 @@ UNMODELLED: Final = Workmanship(
     reworked_beyond=1.6,
     trimmer_span=0.025,
     trimmer_offset=0.025,
-    trimmer_bend=0.03,
-    trimmer_wave=0.015,
+    trimmer_bend=0.022,
+    trimmer_wave=0.008,
     start=0.28,
     play_deviation=4.0,
     load=0.20,
@@ -133,8 +134,8 @@ HARD: Final = Workmanship(
     reworked_beyond=1.6,
     trimmer_span=0.05,
     trimmer_offset=0.05,
-    trimmer_bend=0.06,
-    trimmer_wave=0.03,
+    trimmer_bend=0.044,
+    trimmer_wave=0.016,
     start=0.28,
     play=30.0,
     play_deviation=8.0,
