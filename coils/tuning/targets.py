@@ -1,0 +1,130 @@
+"""Where to send the trimmers: the capacitances at which no port reflects at its own frequency.
+
+What the model does not explain of the last sweep is taken as an offset that moves along (space mapping:
+Bandler et al., IEEE Trans. Microw. Theory Tech. 42:2536 (1994)): solved is S_model + (S_measured -
+S_model)(now) = 0, so an imperfect calibration or model shifts no target once the sweep is near.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from scipy.optimize import lsq_linear
+
+from coils.circuit.sensitivities import element_sensitivities
+
+if TYPE_CHECKING:
+    from coils.circuit.elements import Complex, Real
+    from coils.tuning.belief import Belief
+
+_ITERATIONS: Final = 25
+#: Longest step of a logarithm of capacitance: farther the resonances move by many bandwidths.
+_LONGEST: Final = 0.1
+#: Reflections below this are matched.
+_MATCHED: Final = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where no port should reflect, as the model has it.
+
+    Parameters
+    ----------
+    capacitances
+        F, shape (channel, trimmer).
+    reflections
+        Each port's at its own frequency, there, shape (port,).
+    slopes
+        d S_ii / d ln C there, shape (port, channel, trimmer).
+    """
+
+    capacitances: Real
+    reflections: Complex
+    slopes: Complex
+
+    def worst(self) -> float:
+        """Return the largest |S_ii|."""
+        return float(np.max(np.abs(self.reflections)))
+
+
+def own_reflections(belief: Belief, capacitances: Real) -> Complex:
+    """Return each port's reflection at its own frequency, shape (port,)."""
+    return reflections_with_slopes(belief, capacitances)[0]
+
+
+def reflections_with_slopes(belief: Belief, capacitances: Real) -> tuple[Complex, Complex]:
+    """Return each port's reflection at its own frequency, and its derivatives by ln C of every trimmer.
+
+    Returns
+    -------
+    Shapes (port,) and (port, channel, trimmer).
+    """
+    design = belief.design
+    solution = belief.solve(np.array(design.frequencies), capacitances)
+    ports = np.arange(design.circuit.port_count)
+    band = np.zeros(ports.size, dtype=np.intp)
+    for number, arm in enumerate(design.arms):
+        band[arm.ports] = number
+    slopes = np.zeros((ports.size, *capacitances.shape), dtype=np.complex128)
+    columns = {trimmer.element: column for column, trimmer in enumerate(design.trimmers)}
+    for sensitivity in element_sensitivities(solution):
+        column = columns.get(sensitivity.name)
+        if column is not None:
+            current = sensitivity.current[band, :, ports]
+            slopes[:, :, column] = sensitivity.factor[band] * current**2
+    return solution.s[band, ports, ports], slopes
+
+
+def solve_target(belief: Belief, start: Real, offset: Complex, lowest: Real, highest: Real) -> Target:
+    """Return the capacitances within limits that bring all reflections nearest to zero.
+
+    Parameters
+    ----------
+    belief
+        The model.
+    start
+        Where to begin, F, shape (channel, trimmer).
+    offset
+        Measured minus modelled reflections, shape (port,).
+    lowest, highest
+        Limits, F, shapes as ``start``.
+    """
+    bounds = np.log(lowest).ravel(), np.log(highest).ravel()
+    point = np.clip(np.log(start).ravel(), *bounds)
+    shape = start.shape
+    reflections, slopes = reflections_with_slopes(belief, np.exp(point).reshape(shape))
+    error = reflections + offset
+    reach = _LONGEST
+    for _ in range(_ITERATIONS):
+        if np.max(np.abs(error)) < _MATCHED:
+            break
+        step = _bounded_step(slopes.reshape(len(error), -1), error, point, bounds, reach)
+        if float(np.max(np.abs(step))) < 1e-7:
+            break
+        trial, trial_slopes = reflections_with_slopes(belief, np.exp(point + step).reshape(shape))
+        if np.sum(np.abs(trial + offset) ** 2) < np.sum(np.abs(error) ** 2):
+            point, error, slopes = point + step, trial + offset, trial_slopes
+            reach = min(2.0 * reach, _LONGEST)
+        else:
+            reach = 0.3 * min(reach, float(np.max(np.abs(step))))
+            if reach < 1e-6:
+                break
+    return Target(np.exp(point).reshape(shape), error, slopes)
+
+
+def _bounded_step(
+    slopes: Complex, error: Complex, point: Real, bounds: tuple[Real, Real], reach: float
+) -> Real:
+    """Return the step that brings the linearised error nearest to zero within limits and reach."""
+    matrix = np.concatenate([slopes.real, slopes.imag])
+    right = -np.concatenate([error.real, error.imag])
+    low = np.maximum(bounds[0] - point, -reach)
+    high = np.minimum(bounds[1] - point, reach)
+    free = np.linalg.lstsq(matrix, right, rcond=1e-9)[0]
+    if np.all((free > low) & (free < high)):
+        return np.asarray(free, dtype=np.float64)
+    # a limit that a trimmer stands on still needs a little width for the bounded solver
+    result = lsq_linear(matrix, right, (np.minimum(low, high - 1e-12), np.maximum(high, low + 1e-12)))
+    return np.asarray(np.clip(result.x, low, high), dtype=np.float64)
