@@ -238,3 +238,30 @@ def test_a_channels_own_derivatives_are_the_wholes() -> None:
     for whole, own in zip(element_sensitivities(solution), own_sensitivities(solution, 0), strict=True):
         assert whole.name == own.name
         assert np.allclose(whole.current[:, channel, ports], own.current, rtol=1e-10)
+
+
+def test_cosimpy_agrees(reduced: tuple) -> None:
+    """CoSimPy, given the loops as a 16-port and each section as a 2-port to connect, gives the same S to 1e-12."""
+    matrix = pytest.importorskip("cosimpy").S_Matrix
+    circuit, loops, s = reduced
+    evaluated = solve(circuit, FREQUENCIES, loops).states[0]
+    y = np.kron(
+        np.ones((2, 2)), np.linalg.inv(loops + np.eye(CHANNELS) * evaluated[0].across.impedance[:, None])
+    )
+    bare = np.linalg.solve(np.eye(16) + Z0 * y, np.eye(16) - Z0 * y)
+    networks = []
+    for state in evaluated[1:]:
+        socket, match = state.stages
+        for channel in range(CHANNELS):
+            z1, z2, z3 = (part.impedance[:, channel] for part in (state.across, match, socket))
+            # chain matrix of shunt, series, shunt, from the loop to the port
+            a, b = 1 + z2 / z3, z2
+            c, d = 1 / z1 + 1 / z3 + z2 / (z1 * z3), 1 + z2 / z1
+            low = a + b / Z0 + c * Z0 + d
+            two = (
+                np.array([[a + b / Z0 - c * Z0 - d, 2 + 0 * z1], [2 + 0 * z1, -a + b / Z0 - c * Z0 + d]])
+                / low
+            )
+            networks.append(matrix(np.moveaxis(two, -1, 0), FREQUENCIES))
+    (theirs,) = matrix(bare, FREQUENCIES)._singlePortConnSMatrix(networks)
+    assert np.max(np.abs(theirs.S - s)) < 1e-12
