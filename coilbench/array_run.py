@@ -205,6 +205,7 @@ def conclude(run: ArrayRun, said: Statement, /) -> Outcome:
     StorageError
         The disk refused.
     """
+    run.step("Write report and record")
     file, path = run.file, run.folder.path
     record = coil_record(
         file,

@@ -61,8 +61,15 @@ def _material(sample: Compartment) -> str:
 
 
 @contextmanager
-def simulated_instruments(seed: int) -> Iterator[Mapping[str, Any]]:
+def simulated_instruments(seed: int, *, tuned: bool = False) -> Iterator[Mapping[str, Any]]:
     """Run every simulated instrument in one process of its own and yield their addresses.
+
+    Parameters
+    ----------
+    seed
+        Which array, load and noise.
+    tuned
+        Start with the array tuned and matched.
 
     Raises
     ------
@@ -70,6 +77,8 @@ def simulated_instruments(seed: int) -> Iterator[Mapping[str, Any]]:
         The process ended before it was ready; its words are in the text.
     """
     command = [sys.executable, "-m", "hil_fixtures.instruments.lab", "--seed", str(seed)]
+    if tuned:
+        command.append("--tuned")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from rich.markup import escape
 from rich.table import Table
 
 from coilbench.base.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
+    from coilbench.base.verdict import Judged
     from coilbench.outcome import Outcome
 
 #: Text, sign and colour: never colour alone.
@@ -23,23 +27,30 @@ SIGNS: Final = {
 
 def print_verdict(console: Console, outcome: Outcome, next_steps: tuple[str, ...]) -> None:
     """Print every judged quantity, the checks, the verdict, the report's path and the next commands."""
-    table = Table(title=f"Verdict: {SIGNS[outcome.verdict]}", title_justify="left")
+    print_judged(console, outcome.verdict, outcome.judged, outcome.truths)
+    console.print("\nReport:", str(outcome.report), highlight=False, soft_wrap=True)
+    console.print("Next:  ", "   ".join(next_steps), highlight=False, soft_wrap=True, markup=False)
+
+
+def print_judged(
+    console: Console, verdict: Verdict, judged: Sequence[Judged], lines: Sequence[str], /
+) -> None:
+    """Print a verdict, every judged quantity as a table, and lines below it."""
+    table = Table(title=f"Verdict: {SIGNS[verdict]}", title_justify="left")
     for heading in ("quantity", "value", "± (95 %)", "limit", "verdict"):
         table.add_column(heading, justify="right" if heading in ("value", "± (95 %)") else "left")
-    for quantity in outcome.judged:
+    for quantity in judged:
         spread = "" if quantity.uncertainty is None else f"{quantity.uncertainty:.3g}"
         table.add_row(
-            quantity.name,
-            f"{quantity.value:.4g} {quantity.unit}".strip(),
+            escape(quantity.name),
+            escape(f"{quantity.value:.4g} {quantity.unit}".strip()),
             spread,
-            quantity.limit,
+            escape(quantity.limit),
             SIGNS[quantity.verdict],
         )
     console.print(table)
-    for line in outcome.truths:
+    for line in lines:
         console.print(f"  {line}", highlight=False, markup=False)
-    console.print("\nReport:", str(outcome.report), highlight=False, soft_wrap=True)
-    console.print("Next:  ", "   ".join(next_steps), highlight=False, soft_wrap=True)
 
 
 def print_summary(console: Console, summary: dict[str, Any]) -> None:

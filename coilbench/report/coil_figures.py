@@ -146,7 +146,7 @@ def trend_figure(lines: Sequence[TrendLine]) -> str:
     rows = -(-len(lines) // columns)
     figure, grid = new_figure(3.2 * columns, 2.1 * rows, rows, columns)
     for axes, line in zip(grid.ravel(), lines, strict=False):
-        days = date2num(np.array(line.times, dtype="datetime64[us]"))
+        days = date2num(list(line.times))
         axes.errorbar(
             days,
             [reading.value for reading in line.readings],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -80,7 +81,7 @@ def passport_page(history: History, network: skrf.Network | None, /) -> str:
         ("channels", ", ".join(f"{len(group.ports)} at {group.nucleus}" for group in last.nuclei)),
     )
     present = tuple(section for section in sections if section is not None)
-    lines = (*comparison_lines(comparison), *history.remarks)
+    lines = (*comparison_lines(comparison)[:1], *history.remarks)
     title = f"Coil passport: {history.serial_number}"
     return render(Page(title, facts, overall(judged), judged, lines, present))
 
@@ -100,8 +101,8 @@ def comparison_lines(comparison: Comparison | None, /) -> tuple[str, ...]:
     return (
         head,
         *(
-            f"{change.name}: {change.before:.6g} → {change.after:.6g} {change.unit} "
-            f"({change.difference:+.3g} ± {change.uncertainty:.2g})"
+            f"{change.name}: {_shown(change.before, change.unit)} → {_shown(change.after, change.unit)} "
+            f"({_shown(change.difference, change.unit, 4)} ± {_shown(change.uncertainty, change.unit, 3)})"
             for change in changes[:_MOST_CHANGES]
         ),
     )
@@ -246,9 +247,9 @@ def _changes(comparison: Comparison | None) -> Section | None:
     rows = tuple(
         (
             change.name,
-            f"{change.before:.6g} {change.unit}",
-            f"{change.after:.6g} {change.unit}",
-            f"{change.difference:+.3g} ± {change.uncertainty:.2g}",
+            _shown(change.before, change.unit),
+            _shown(change.after, change.unit),
+            f"{_shown(change.difference, change.unit, 4)} ± {_shown(change.uncertainty, change.unit, 3)}",
             "significant" if change.significant else "",
         )
         for change in comparison.changes[:_MOST_CHANGES]
@@ -322,8 +323,14 @@ def _when(record: CoilRecord) -> str:
     return f"Measured {record.measured:%Y-%m-%d %H:%M} UTC in run {record.run}, loaded with {record.load}."
 
 
+def _shown(value: float, unit: str, digits: int = 6) -> str:
+    """Return a number with its unit; frequencies with a prefix."""
+    return engineering(value, unit, digits=digits) if unit == "Hz" else f"{value:.{digits}g} {unit}".strip()
+
+
 def _plus_minus(reading: Reading, digits: int) -> str:
-    """Return a reading with its expanded uncertainty."""
-    if reading.uncertainty is None:
+    """Return a reading with its expanded uncertainty, two figures of it; without one ``digits`` decimals."""
+    if not reading.uncertainty:
         return f"{reading.value:.{digits}f}"
-    return f"{reading.value:.{digits}f} ± {reading.uncertainty:.{digits}f}"
+    decimals = min(6, max(0, 1 - math.floor(math.log10(reading.uncertainty))))
+    return f"{reading.value:.{decimals}f} ± {reading.uncertainty:.{decimals}f}"

@@ -1,0 +1,86 @@
+"""What commands share: options, progress, a bench that may be simulated, the last screen."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coilbench.outcome import Outcome
+
+Json = Annotated[bool, typer.Option("--json", help="Print the record alone, as one JSON object.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder for run folders.")]
+BenchPath = Annotated[Path, typer.Argument(help="Bench file.")]
+Serial = Annotated[
+    str | None, typer.Option("--serial", help="Serial number of the coil; by default the bench file's.")
+]
+Simulated = Annotated[
+    bool, typer.Option("--simulated", help="On simulated instruments, which need no bench file.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="With --simulated: which array, load and noise.")]
+Tuned = Annotated[bool, typer.Option("--tuned", help="With --simulated: start tuned and matched.")]
+
+
+@contextmanager
+def watched(*, quiet: bool) -> Iterator[Any]:
+    """Yield an event sink: a progress display, or nothing where only JSON is wanted."""
+    from coilbench.base.events import ignore
+    from coilbench.display import Display
+
+    if quiet:
+        yield ignore
+        return
+    with Display(Console(stderr=True)) as display:
+        yield display
+
+
+@contextmanager
+def bench_file(bench: Path, runs: Path, *, simulated: bool, seed: int, tuned: bool = False) -> Iterator[Path]:
+    """Yield the path of a bench file: the one named, or one of simulated instruments that run meanwhile.
+
+    Parameters
+    ----------
+    bench
+        As named.
+    runs
+        Where the simulated bench's file is written.
+    simulated, seed, tuned
+        As asked for.
+    """
+    if not simulated:
+        yield bench
+        return
+    from coilbench.simulated_bench import bench_file_text, simulated_instruments
+
+    with simulated_instruments(seed, tuned=tuned) as addresses:
+        runs.mkdir(parents=True, exist_ok=True)
+        path = runs / "simulated-bench.toml"
+        path.write_text(bench_file_text(addresses), encoding="utf-8")
+        yield path
+
+
+def finish(outcome: Outcome, *, as_json: bool, next_steps: tuple[str, ...]) -> NoReturn:
+    """Print the record, or the verdict table and where to look, and leave with the verdict's exit code."""
+    from coilbench.verdict_table import print_verdict
+
+    if as_json:
+        print((outcome.folder / "record.json").read_text(encoding="utf-8"))
+    else:
+        print_verdict(Console(), outcome, next_steps)
+    raise typer.Exit(outcome.exit_code)
+
+
+def next_steps(outcome: Outcome, command: str, runs: Path, /) -> tuple[str, ...]:
+    """Return what to try after a run on an array: another command, and the passport of its coil."""
+    import json
+    import shlex
+
+    record = json.loads((outcome.folder / "record.json").read_text(encoding="utf-8"))
+    where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
+    return (command, f"coilbench passport {shlex.quote(record['array'])}{where}")
