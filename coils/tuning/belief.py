@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
     from coils.circuit.elements import Complex, Real
     from coils.tuning.design import ArrayDesign
+
+
+#: What a kept belief may have lost, relative to the drawing's tolerances: parts and curves stay, while the
+#: load, the loop around it and the cables change.
+_KEPT: Final = 0.05
+_KEPT_LOOP: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class Belief:
     resistance: Real
 
     @classmethod
-    def from_design(cls, design: ArrayDesign) -> Belief:
+    def from_design(cls, design: ArrayDesign) -> Self:
         """Return what the drawing says."""
         trimmers = {trimmer.element for trimmer in design.trimmers}
         values = {
@@ -115,3 +121,55 @@ class Belief:
         megahertz = np.array(self.design.frequencies)[:, None] / 1e6
         copper, sample = self.values["copper"], self.values["sample"]
         return np.asarray(copper * megahertz**0.5 + sample * megahertz**2, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is believed before a measurement, and how far the truth may be from it (standard deviations).
+
+    Parameters
+    ----------
+    belief
+        Most probable values.
+    elements
+        By element: of the logarithm or of the value, as the design's spreads say.
+    terms
+        Of the curves' corrections, shape (trimmer, 4).
+    delay
+        s.
+    coupling, resistance
+        Of the coupling coefficients and the relative mutual resistances.
+    """
+
+    belief: Belief
+    elements: Mapping[str, float]
+    terms: Real
+    delay: float
+    coupling: float
+    resistance: float
+
+    @classmethod
+    def from_design(cls, design: ArrayDesign) -> Self:
+        """Return what the drawing says."""
+        return cls(
+            Belief.from_design(design),
+            {name: spread.width for name, spread in design.spreads.items()},
+            np.stack([trimmer.widths() for trimmer in design.trimmers]),
+            design.delay,
+            design.coupling,
+            design.resistance_coupling,
+        )
+
+    @classmethod
+    def kept(cls, belief: Belief) -> Self:
+        """Return what an earlier tuning of this array leaves: its parts, but not its load."""
+        drawn = cls.from_design(belief.design)
+        share = dict.fromkeys(drawn.elements, _KEPT) | {LOOP: _KEPT_LOOP, "sample": 1.0, "copper": _KEPT_LOOP}
+        return cls(
+            belief,
+            {name: width * share[name] for name, width in drawn.elements.items()},
+            drawn.terms * _KEPT,
+            drawn.delay * _KEPT_LOOP,
+            drawn.coupling * _KEPT_LOOP,
+            drawn.resistance,
+        )

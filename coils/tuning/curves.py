@@ -87,9 +87,7 @@ class TrimmerType:
 
     def slope(self, place: NDArray[np.float64], terms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the derivative of the capacitance by the place in F; arguments as `capacitance`."""
-        return np.asarray(
-            self.half_range * (1.0 + np.sum(_slopes(place) * terms, axis=-1)), dtype=np.float64
-        )
+        return np.asarray(self.half_range * (1.0 + np.sum(_slopes(place) * terms, axis=-1)), dtype=np.float64)
 
     def place(self, capacitance: NDArray[np.float64], terms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the place of a capacitance, by Newton's method; beyond the ends the curve is a line."""

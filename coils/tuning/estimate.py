@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from coils.circuit.sensitivities import own_sensitivities
-from coils.tuning.belief import Belief
+from coils.tuning.belief import Belief, Prior
 from coils.tuning.curves import TERMS, shapes
 from coils.tuning.design import LOOP
 from coils.tuning.smoothing import smooth
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from coils.circuit.array import Solution
     from coils.circuit.elements import Complex, Real
-    from coils.tuning.design import ArrayDesign
 
 #: Smoothing widths of the stages of a first fit over the frequency, and the misfit believed at each.
 STAGES: Final = ((0.06, 0.06), (0.02, 0.04), (0.007, 0.03), (0.0, 0.02))
@@ -70,6 +69,8 @@ class Estimate:
 
     Parameters
     ----------
+    prior
+        What was believed before.
     belief
         Values and model.
     shifts
@@ -80,6 +81,7 @@ class Estimate:
         shape (observation, channel).
     """
 
+    prior: Prior
     belief: Belief
     shifts: Real
     misfit: Real
@@ -89,17 +91,19 @@ class Estimate:
         return self.belief.capacitances(places + self.shifts[observation])
 
 
-def first_estimate(belief: Belief, observation: Observation) -> Estimate:
+def first_estimate(prior: Prior, observation: Observation) -> Estimate:
     """Return the estimate from one wide sweep, by stages of less and less smoothing.
 
     Parameters
     ----------
-    belief
+    prior
         What the drawing says.
     observation
         Bands around every arm's frequency that contain the dips, however far off.
     """
+    belief = prior.belief
     estimate = Estimate(
+        prior,
         belief,
         np.zeros((1, *observation.places.shape)),
         np.full((1, belief.design.channels), np.inf),
@@ -129,7 +133,7 @@ def refine(
     iterations
         Most Gauss-Newton steps.
     """
-    fit = _Fit(estimate.belief.design, observations, noise)
+    fit = _Fit(estimate.prior, observations, noise)
     point = fit.point(estimate)
     state = fit.evaluate(point)
     damping = _DAMPING
@@ -144,7 +148,7 @@ def refine(
             damping *= 10.0
             if damping > 1e4:
                 break
-    return Estimate(state.point.belief, state.point.shifts, state.misfit)
+    return Estimate(estimate.prior, state.point.belief, state.point.shifts, state.misfit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,9 @@ class _State:
 class _Fit:
     """The cost of a belief given observations, and steps that lower it."""
 
-    def __init__(self, design: ArrayDesign, observations: Sequence[Observation], noise: float) -> None:
+    def __init__(self, prior: Prior, observations: Sequence[Observation], noise: float) -> None:
+        design = prior.belief.design
+        self.prior = prior
         self.design = design
         self.observations = observations
         self.noise = noise
@@ -178,16 +184,16 @@ class _Fit:
         self.first_delay = self.first_term + trimmers * TERMS
         self.first_shift = self.first_delay + arms
         self.size = self.first_shift + len(observations) * trimmers
-        self.nominal = {element.name: element.value for element in design.bank.elements()}
         self.widths = self._widths()
 
     def _widths(self) -> Real:
         """Return prior standard deviations, shape (channel, parameter)."""
         design = self.design
         count = design.channels
-        fixed = [design.spreads[name].width for name in self.elements]
-        curves = np.concatenate([trimmer.widths() for trimmer in design.trimmers])
-        common = np.concatenate([fixed, curves, np.full(len(design.arms), design.delay)])
+        fixed = [self.prior.elements[name] for name in self.elements]
+        common = np.concatenate(
+            [fixed, self.prior.terms.ravel(), np.full(len(design.arms), self.prior.delay)]
+        )
         slack = [seen.slack for seen in self.observations]
         return np.concatenate([np.tile(common, (count, 1)), *slack], axis=1)
 
@@ -199,17 +205,18 @@ class _Fit:
         return _Point(estimate.belief, np.concatenate([known, *([last] * missing)]))
 
     def deviations(self, point: _Point) -> Real:
-        """Return the parameters' distance from the drawing, shape (channel, parameter)."""
-        belief, design = point.belief, self.design
+        """Return the parameters' distance from what was believed before, shape (channel, parameter)."""
+        belief, before, design = point.belief, self.prior.belief, self.design
         columns = []
         for name in self.elements:
-            value, nominal = belief.values[name], self.nominal[name]
+            value, nominal = belief.values[name], before.values[name]
             relative = design.spreads[name].kind == "relative"
             columns.append(np.log(value / nominal) if relative else value - nominal)
-        delays = [belief.delays[arm.ports] for arm in design.arms]
+        moved = belief.delays - before.delays
+        delays = [moved[arm.ports] for arm in design.arms]
         shifts = point.shifts.swapaxes(0, 1).reshape(design.channels, -1)
-        terms = belief.terms.reshape(design.channels, -1)
-        return np.concatenate([np.stack(columns + [], axis=1), terms, np.stack(delays, axis=1), shifts], axis=1)
+        terms = (belief.terms - before.terms).reshape(design.channels, -1)
+        return np.concatenate([np.stack(columns, axis=1), terms, np.stack(delays, axis=1), shifts], axis=1)
 
     def moved(self, point: _Point, step: Real) -> _Point:
         """Return the point after a step of shape (channel, parameter)."""
@@ -323,7 +330,7 @@ class _Fit:
         scaled[:, own, own] += 1.0 + damping * (1.0 + scaled[:, own, own])
         step = np.linalg.solve(scaled, pull[:, :, None])[:, :, 0] * self.widths
         point = self.moved(state.point, step)
-        return replace(point, belief=_with_couplings(point.belief, self.observations, state.solutions))
+        return replace(point, belief=_with_couplings(self.prior, point.belief, self.observations, state))
 
 
 def _split(values: Complex) -> Real:
@@ -349,7 +356,7 @@ def _smoothed(belief: Belief, observation: Observation, width: float) -> Observa
 
 
 def _with_couplings(
-    belief: Belief, observations: Sequence[Observation], solutions: Sequence[Solution]
+    prior: Prior, belief: Belief, observations: Sequence[Observation], state: _State
 ) -> Belief:
     """Return the belief with the couplings that best explain what passes between channels, pair by pair."""
     design = belief.design
@@ -362,7 +369,7 @@ def _with_couplings(
     right = np.zeros((one.size, unknowns))
     resistance = belief.loop_resistance()
     own = belief.values[LOOP]
-    for seen, solution in zip(observations, solutions, strict=True):
+    for seen, solution in zip(observations, state.solutions, strict=True):
         band, ratio = belief.bands(seen.frequencies)
         reactance = 2j * np.pi * np.asarray(seen.frequencies)[:, None] * np.sqrt(own[one] * own[other])
         columns = [reactance]
@@ -381,10 +388,13 @@ def _with_couplings(
             error = difference.T[:, :, None]
             normal += np.matmul(flat.conj(), flat.swapaxes(1, 2)).real
             right += np.matmul(flat.conj(), error)[:, :, 0].real
-    widths = np.array([design.coupling, *([design.resistance_coupling] * len(arms))])
+    widths = np.array([prior.coupling, *([prior.resistance] * len(arms))])
     now = np.concatenate([belief.coupling[None, one, other], belief.resistance[:, one, other]]).T
+    before = np.concatenate(
+        [prior.belief.coupling[None, one, other], prior.belief.resistance[:, one, other]]
+    ).T
     scaled = normal * np.outer(widths, widths) / NOISE**2 + np.eye(unknowns)
-    pull = right * widths / NOISE**2 - now / widths
+    pull = right * widths / NOISE**2 - (now - before) / widths
     step = np.linalg.solve(scaled, pull[:, :, None])[:, :, 0] * widths
     found = now + np.clip(step, -2.0 * widths, 2.0 * widths)
     coupling, mutual = np.zeros_like(belief.coupling), np.zeros_like(belief.resistance)

@@ -48,7 +48,9 @@ class TuningGoal:
     limit_db
         Every |S_ii| must be below.
     aim_db
-        Tuning goes on down to here, as a margin for drift and noise.
+        Tuning by measured slopes goes on down to here, as a margin for drift and noise.
+    enough_db
+        Tuning by design stops here: the limit with a margin for the analyzer's calibration.
     play
         Steps below its target from which every trimmer approaches; more than the gears' play.
     probe
@@ -63,6 +65,7 @@ class TuningGoal:
 
     limit_db: float = -20.0
     aim_db: float = -26.0
+    enough_db: float = -21.0
     play: int = 60
     probe: int = 150
     largest_move: int = 1500
@@ -77,8 +80,10 @@ class TuningGoal:
         ValueError
             The aim is not below the limit, or a number of steps or sweeps is not positive.
         """
-        if not self.aim_db < self.limit_db < 0.0:
-            raise ValueError(f"need aim < limit < 0 dB; got {self.aim_db} and {self.limit_db} dB")
+        if not max(self.aim_db, self.enough_db) < self.limit_db < 0.0:
+            raise ValueError(
+                f"need aim and enough < limit < 0 dB; got {self.aim_db}, {self.enough_db}, {self.limit_db} dB"
+            )
         if min(self.play, self.probe, self.largest_move, self.sweeps, self.patience) < 1:
             raise ValueError("play, probe, largest_move, sweeps and patience must be positive")
 

@@ -1,0 +1,478 @@
+"""Tune and match all ports of an array whose drawing is known, in as few sweeps as there are surprises.
+
+One wide sweep, and the model of the array (`coils.tuning.estimate`) knows what every trimmer, loop and trap
+is; all trimmers jump to where the model has every port matched (`coils.tuning.targets`); a narrow sweep
+there teaches it the trimmers' curves; another jump, usually the last. Nothing here touches an instrument:
+`begin` and `advance` take what was measured and say what to do.
+
+Ports that cannot be matched within the travel get advice (`coils.tuning.advice`), trimmers that do not follow
+their motors are named (`coils.tuning.suspects`). When the model is at a loss, it says so and stops where the
+array was best: `coils.tuning.local` goes on from there without a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+
+from coils.quality import decibels
+from coils.tuning.advice import Rework, find_reworks
+from coils.tuning.belief import Belief, Prior
+from coils.tuning.estimate import NOISE, Estimate, Observation, first_estimate, refine
+from coils.tuning.local_state import ArraySweep, Move, TuningGoal, Unreached
+from coils.tuning.suspects import Suspect, explain
+from coils.tuning.targets import own_reflections, solve_target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from coils.circuit.elements import Complex, Real
+    from coils.tuning.design import ArrayDesign
+
+#: Half width of the narrow sweeps over their centre: some loaded bandwidths of 0.5 % and a jump's error.
+NARROW_SPAN: Final = 0.03
+#: Half width of a first sweep when an earlier tuning is known.
+KEPT_SPAN: Final = 0.06
+#: Where a trimmer truly is, about its count: in steps before its play was taken up, and after.
+_UNKNOWN_PLAY: Final = 12.0
+_APPROACHED: Final = 2.0
+#: Part of a move by which it may fall short.
+_SHORT: Final = 0.003
+#: Believed misfits of S lie between these: noise, and what an imperfect calibration adds.
+_LEAST_NOISE: Final = 1e-3
+_MOST_NOISE: Final = 2e-2
+#: Every other point of the first sweep is enough once its dips have been found.
+_THINNED: Final = 2
+#: A move that would change no reflection by more than this is not worth the gears' wear.
+_WORTHWHILE: Final = 0.012
+#: Sweeps without progress after which the model is at a loss.
+_PATIENCE: Final = 3
+_PROGRESS: Final = 0.8
+#: Where a trimmer stands after homing and back may differ by so many steps without being told.
+_REPEATABLE: Final = 25.0
+
+
+class Purpose(StrEnum):
+    """What the next sweep is for."""
+
+    FIRST = "first look"
+    JUMP = "after a jump"
+    MOTORS = "after homing and back"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class HomeAndReturn:
+    """Home every axis and go back to where it was: shows motors that lose steps."""
+
+    targets: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Tuning by design is over.
+
+    Parameters
+    ----------
+    unreached
+        Ports above the limit.
+    reworks
+        What makes the unreachable ones reachable; empty when the travel is not what is missing.
+    suspects
+        Trimmers that do not follow their motors.
+    restore
+        Move to the best positions seen; None where the array is best now.
+    """
+
+    unreached: tuple[Unreached, ...]
+    reworks: tuple[Rework, ...]
+    suspects: tuple[Suspect, ...]
+    restore: Move | None
+
+
+Action: TypeAlias = Move | HomeAndReturn | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class DesignTuning:
+    """All that is known; made by `begin`, replaced by `advance`.
+
+    Parameters
+    ----------
+    prior
+        The drawing, or what an earlier tuning left.
+    goal
+        When to stop.
+    lowest, highest
+        Where targets may lie in steps, shape (channel, trimmer); room for the approach is kept below.
+    middle, half
+        Of the travel in steps, shape (channel, trimmer).
+    purpose
+        Of the next sweep.
+    first_positions
+        Where the trimmers stood before their play was first taken up.
+    check_motors
+        Whether to home all axes and return at the end.
+    sweeps, stalled
+        Sweeps used, and since the last progress.
+    observations, estimate
+        What was seen, and what it means; None before the first sweep.
+    positions
+        At the last sweep, shape (channel, trimmer).
+    reflections
+        Each port's at its own frequency in the last sweep, shape (port,).
+    best_positions, best_reflections
+        Of the sweep with the least worst reflection.
+    stuck
+        Trimmers that no longer are moved, shape (channel, trimmer).
+    suspects
+        Trimmers that did not follow.
+    expected
+        Reflections that the model promised for the last sweep, shape (port,).
+    """
+
+    prior: Prior
+    goal: TuningGoal
+    lowest: Real
+    highest: Real
+    middle: Real
+    half: Real
+    purpose: Purpose
+    check_motors: bool
+    sweeps: int
+    stalled: int
+    observations: tuple[Observation, ...]
+    estimate: Estimate | None
+    positions: Real
+    approached: NDArray[np.bool_]
+    reflections: Complex
+    best_positions: Real
+    best_reflections: Complex
+    stuck: NDArray[np.bool_]
+    suspects: tuple[Suspect, ...]
+    expected: Complex | None
+
+    @property
+    def design(self) -> ArrayDesign:
+        """The drawing."""
+        return self.prior.belief.design
+
+    @property
+    def span(self) -> float | None:
+        """Half width of the next sweep over its centre; None: wide enough for every dip."""
+        if self.observations or self.prior.elements["sample"] != self.design.spreads["sample"].width:
+            return NARROW_SPAN if self.observations else KEPT_SPAN
+        return None
+
+    @property
+    def reflections_db(self) -> tuple[float, ...]:
+        """|S_ii| at the ports' own frequencies in the last sweep, in the order of the ports."""
+        return tuple(decibels(float(size)) for size in np.abs(self.reflections))
+
+    def positions_from(self, positions: Mapping[str, int]) -> Real:
+        """Return positions by axis name as an array, shape (channel, trimmer)."""
+        return np.array([[positions[name] for name in row] for row in self.design.axes], dtype=np.float64)
+
+    def named(self, targets: Real, chosen: NDArray[np.bool_]) -> Mapping[str, int]:
+        """Return the chosen targets by axis name."""
+        return MappingProxyType(
+            {
+                name: round(float(targets[channel, column]))
+                for channel, row in enumerate(self.design.axes)
+                for column, name in enumerate(row)
+                if chosen[channel, column]
+            }
+        )
+
+
+def begin(
+    prior: Prior,
+    travel: Mapping[str, tuple[int, int]],
+    positions: Mapping[str, int],
+    goal: TuningGoal | None = None,
+    *,
+    check_motors: bool = False,
+) -> DesignTuning:
+    """Return the first state; a sweep of `DesignTuning.span` comes next, nothing has to move before it.
+
+    Parameters
+    ----------
+    prior
+        `Prior.from_design` of the drawing, or `Prior.kept` of the belief that an earlier tuning ended with.
+    travel
+        Limits of every axis in steps.
+    positions
+        Of every axis now.
+    goal
+        When to stop.
+    check_motors
+        Home all axes and return before the end, and name those that lose steps.
+
+    Raises
+    ------
+    ValueError
+        An axis is missing, or its travel is too short.
+    """
+    aims = goal or TuningGoal()
+    axes = prior.belief.design.axes
+    missing = [name for row in axes for name in row if name not in travel or name not in positions]
+    if missing:
+        raise ValueError(f"the design names axes that do not exist: {', '.join(missing)}")
+    limits = np.array([[travel[name] for name in row] for row in axes], dtype=np.float64)
+    if np.any(limits[..., 1] - limits[..., 0] < 4 * aims.play):
+        raise ValueError(f"the travel of an axis is shorter than {4 * aims.play} steps")
+    now = np.array([[positions[name] for name in row] for row in axes], dtype=np.float64)
+    nothing = np.ones(prior.belief.design.circuit.port_count, dtype=np.complex128)
+    return DesignTuning(
+        prior=prior,
+        goal=aims,
+        lowest=limits[..., 0] + aims.play,
+        highest=limits[..., 1],
+        middle=limits.mean(axis=2),
+        half=0.5 * (limits[..., 1] - limits[..., 0]),
+        purpose=Purpose.FIRST,
+        check_motors=check_motors,
+        sweeps=0,
+        stalled=0,
+        observations=(),
+        estimate=None,
+        positions=now,
+        approached=np.zeros(now.shape, dtype=np.bool_),
+        reflections=nothing,
+        best_positions=now,
+        best_reflections=nothing,
+        stuck=np.zeros(now.shape, dtype=np.bool_),
+        suspects=(),
+        expected=None,
+    )
+
+
+def advance(
+    state: DesignTuning, sweep: ArraySweep, positions: Mapping[str, int]
+) -> tuple[DesignTuning, Action]:
+    """Return the next state and what to do.
+
+    Parameters
+    ----------
+    sweep
+        Taken after the last action, ports in the order of the design's.
+    positions
+        Of every axis, as read back.
+
+    Raises
+    ------
+    ValueError
+        The state has stopped, or the sweep does not hold the ports' frequencies.
+    """
+    if state.purpose is Purpose.STOPPED:
+        raise ValueError("tuning is over; begin again")
+    state = _taken_in(state, sweep, state.positions_from(positions))
+    worst = float(np.max(np.abs(state.reflections)))
+    if worst < _amplitude(state.goal.enough_db):
+        if state.check_motors:
+            home = replace(state, purpose=Purpose.MOTORS, check_motors=False)
+            return home, HomeAndReturn(state.named(state.positions, np.ones_like(state.stuck)))
+        return _finished(state, ())
+    return _next(state)
+
+
+def _taken_in(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning:
+    """Learn from a sweep."""
+    moved = now != state.positions
+    approached = state.approached | moved
+    if state.purpose is Purpose.MOTORS:
+        moved = np.ones_like(moved)
+    told = np.abs(now - state.positions)
+    slack = np.where(approached, _APPROACHED, _UNKNOWN_PLAY) + _SHORT * told
+    if state.purpose is Purpose.MOTORS:
+        slack = np.full_like(slack, 0.1 * float(np.max(state.half)))
+    seen = Observation(sweep.frequencies, sweep.s, (now - state.middle) / state.half, slack / state.half)
+    reflections = _own(state.design, sweep)
+    estimate, observations, stuck = _estimated(state, seen, (now - state.positions) / state.half)
+    suspects = state.suspects + _suspected(state, now, stuck)
+    if state.purpose is Purpose.MOTORS:
+        suspects += _slipping(state, estimate)
+    better = np.max(np.abs(reflections)) < np.max(np.abs(state.best_reflections))
+    first = state.estimate is None
+    progress = first or np.max(np.abs(reflections)) < _PROGRESS * np.max(np.abs(state.best_reflections))
+    return replace(
+        state,
+        purpose=Purpose.JUMP,
+        sweeps=state.sweeps + 1,
+        stalled=0 if progress else state.stalled + 1,
+        observations=observations,
+        estimate=estimate,
+        positions=now,
+        approached=approached,
+        reflections=reflections,
+        best_positions=now if better or first else state.best_positions,
+        best_reflections=reflections if better or first else state.best_reflections,
+        stuck=state.stuck | stuck,
+        suspects=suspects,
+    )
+
+
+def _estimated(
+    state: DesignTuning, seen: Observation, moved: Real
+) -> tuple[Estimate, tuple[Observation, ...], NDArray[np.bool_]]:
+    """Return the estimate with a new observation, the observations to keep, and trimmers that stood still."""
+    nobody = np.zeros(moved.shape, dtype=np.bool_)
+    before = state.estimate
+    if before is None:
+        if state.span is None:
+            return first_estimate(state.prior, seen), (_thinned(seen),), nobody
+        shifts = np.zeros((1, *moved.shape))
+        start = Estimate(state.prior, state.prior.belief, shifts, np.full((1, len(moved)), np.inf))
+        return refine(refine(start, (seen,), 5.0 * NOISE), (seen,)), (seen,), nobody
+    noise = float(np.clip(1.2 * np.sqrt(np.mean(before.misfit**2)), _LEAST_NOISE, _MOST_NOISE))
+    observations = (*state.observations, seen)
+    estimate = refine(before, observations, noise)
+    estimate, stuck = explain(estimate, before, observations, moved, noise)
+    if np.any(stuck):
+        slack = np.where(stuck, np.abs(moved), seen.slack)
+        observations = (*state.observations, replace(seen, slack=slack))
+    return estimate, observations, stuck
+
+
+def _thinned(seen: Observation) -> Observation:
+    return replace(seen, frequencies=seen.frequencies[::_THINNED], s=seen.s[::_THINNED])
+
+
+def _own(design: ArrayDesign, sweep: ArraySweep) -> Complex:
+    """Return each port's reflection at its own frequency, shape (port,)."""
+    wanted = design.port_frequencies()
+    own = np.unique(wanted)
+    s = sweep.at(own)
+    ports = np.arange(wanted.size)
+    return np.asarray(s[np.searchsorted(own, wanted), ports, ports], dtype=np.complex128)
+
+
+def _next(state: DesignTuning) -> tuple[DesignTuning, Action]:
+    """Jump to where the model has all ports matched, or stop where that is no better."""
+    estimate = _required(state.estimate)
+    if state.sweeps >= state.goal.sweeps:
+        return _finished(state, ())
+    shifts = estimate.shifts[-1]
+    places = (state.positions - state.middle) / state.half
+    now = estimate.capacitances(places)
+    offset = state.reflections - own_reflections(estimate.belief, now)
+    lowest, highest = _reach(state, estimate.belief, now)
+    target = solve_target(estimate.belief, now, offset, lowest, highest)
+    limit = _amplitude(state.goal.limit_db)
+    reworks: tuple[Rework, ...] = ()
+    if target.worst() > limit:
+        reworks = find_reworks(estimate.belief, target.capacitances, offset, lowest, highest)
+    # beyond the travel the model may be wrong: it is believed once the array has been seen near there
+    if reworks and state.stalled >= 1:
+        return _finished(state, reworks)
+    if state.stalled >= _PATIENCE:
+        return _finished(state, ())
+    wanted = _places(estimate.belief, target.capacitances) - shifts
+    targets = np.clip(np.rint(state.middle + state.half * wanted), state.lowest, state.highest)
+    steps = targets - state.positions
+    slopes = np.max(np.abs(target.slopes), axis=0)
+    effect = slopes * np.abs(np.log(target.capacitances / now))
+    chosen = (steps != 0.0) & ~state.stuck & (effect > _WORTHWHILE)
+    if not np.any(chosen):
+        return _finished(state, reworks)
+    down = chosen & (targets < state.positions)
+    up = chosen & ~state.approached
+    approach = state.named(targets - state.goal.play, down | up)
+    moving = replace(state, expected=target.reflections)
+    return moving, Move(approach, state.named(targets, chosen))
+
+
+def _reach(state: DesignTuning, belief: Belief, now: Real) -> tuple[Real, Real]:
+    """Return the capacitances between which each trimmer can be sent, F; stuck ones stay."""
+    shifts = _required(state.estimate).shifts[-1]
+    ends = [
+        belief.capacitances((steps - state.middle) / state.half + shifts)
+        for steps in (state.lowest, state.highest)
+    ]
+    lowest, highest = np.minimum(*ends), np.maximum(*ends)
+    return np.where(state.stuck, now, lowest), np.where(state.stuck, now * (1.0 + 1e-9), highest)
+
+
+def _places(belief: Belief, capacitances: Real) -> Real:
+    columns = [
+        trimmer.place(capacitances[:, column], belief.terms[:, column])
+        for column, trimmer in enumerate(belief.design.trimmers)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _suspected(state: DesignTuning, now: Real, stuck: NDArray[np.bool_]) -> tuple[Suspect, ...]:
+    """Name the trimmers that stood still."""
+    return tuple(
+        Suspect(
+            state.design.axes[channel][column],
+            "stuck",
+            f"did not move when sent {now[channel, column] - state.positions[channel, column]:+.0f} steps",
+        )
+        for channel, column in np.argwhere(stuck & ~state.stuck)
+    )
+
+
+def _slipping(state: DesignTuning, estimate: Estimate) -> tuple[Suspect, ...]:
+    """Name the trimmers that came back elsewhere after homing."""
+    before = _required(state.estimate).shifts[-1]
+    change = (estimate.shifts[-1] - before) * state.half
+    return tuple(
+        Suspect(
+            state.design.axes[channel][column],
+            "slipping",
+            f"stands {change[channel, column]:+.0f} steps elsewhere after homing and back",
+        )
+        for channel, column in np.argwhere((np.abs(change) > _REPEATABLE) & ~state.stuck)
+    )
+
+
+def _finished(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[DesignTuning, Finished]:
+    """End here or, when it is better, where the best sweep was taken."""
+    worse = np.max(np.abs(state.reflections)) > np.max(np.abs(state.best_reflections))
+    restore = None
+    if worse:
+        back = state.best_positions != state.positions
+        down = back & (state.best_positions < state.positions)
+        restore = Move(
+            state.named(state.best_positions - state.goal.play, down), state.named(state.best_positions, back)
+        )
+    stopped = replace(state, purpose=Purpose.STOPPED)
+    return stopped, Finished(_unreached(state, reworks), reworks, state.suspects, restore)
+
+
+def _unreached(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[Unreached, ...]:
+    """Name the ports above the limit with what keeps them there."""
+    sizes = np.minimum(np.abs(state.reflections), np.inf)
+    if np.max(np.abs(state.best_reflections)) < np.max(sizes):
+        sizes = np.abs(state.best_reflections)
+    found = []
+    for arm_number, arm in enumerate(state.design.arms):
+        for channel, port in enumerate(arm.ports):
+            if sizes[port] < _amplitude(state.goal.limit_db):
+                continue
+            axes = set(state.design.axes[channel])
+            reasons = [f"{item.axis} {item.text}" for item in state.suspects if item.axis in axes]
+            reasons += [f"unreachable: {item}" for item in reworks if item.axis in axes]
+            if not reasons and reworks:
+                reasons = ["unreachable while the neighbours are: " + ", ".join(r.axis for r in reworks)]
+            text = "; ".join(reasons) or f"no progress in {state.sweeps} sweeps"
+            found.append(Unreached(int(port) + 1, decibels(float(sizes[port])), text))
+        del arm_number
+    return tuple(found)
+
+
+def _amplitude(level_db: float) -> float:
+    return float(10.0 ** (level_db / 20.0))
+
+
+def _required(estimate: Estimate | None) -> Estimate:
+    if estimate is None:
+        raise ValueError("no sweep has been taken in yet")
+    return estimate
