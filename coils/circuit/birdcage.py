@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
+from coils.circuit.matching import l_match
 from coils.circuit.netlist import Coupled, Netlist, Part, Port, capacitor
+from coils.circuit.newton import solve_match
+from coils.circuit.nodal import solve_netlist
 
 if TYPE_CHECKING:
     from coils.circuit.elements import Complex, Real
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Vacuum permeability in H/m (4 pi 1e-7, exact to 1e-9, CODATA 2018).
 _MU_0: Final = 4e-7 * np.pi
+
+#: F: a capacitor that is a short at any frequency of a coil.
+_BRIDGE: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +228,41 @@ def _circulant(values: tuple[float, ...], resistance: float) -> tuple[Real, Real
     row = _by_place(values)
     place = np.arange(row.size)
     return row[(place[:, None] - place[None, :]) % row.size], resistance * np.eye(row.size)
+
+
+def driven_birdcage(cage: Birdcage, frequency: float, z0: float = 50.0) -> tuple[Birdcage, Drive]:
+    """Return a birdcage tuned to a frequency and the drive that matches both of its ports.
+
+    One resonance fills a volume homogeneously, and two ports in quadrature gain the square root of two over
+    one; a sample that is not round couples them. It is one coil, without the SNR near the surface of an
+    array.
+
+    Parameters
+    ----------
+    cage
+        With losses; its capacitors are replaced.
+    frequency
+        Hz.
+    z0
+        Reference of the ports, ohm.
+
+    Raises
+    ------
+    ValueError
+        The losses are too high or too low for capacitive matching.
+    """
+    tuned = cage.tuned(frequency)
+    axis = np.array([frequency])
+    bare = solve_netlist(birdcage_netlist(tuned, Drive(0.0, _BRIDGE, (0,)), z0), axis).s[0, 0, 0]
+    capacitor_admittance = 2j * np.pi * frequency * tuned.capacitance
+    rest = (1.0 - bare) / (1.0 + bare) / z0 - capacitor_admittance
+    start = l_match(complex(1.0 / rest), frequency, z0)
+
+    def drive(values: Real) -> Drive:
+        return Drive(float(values[0]) - tuned.capacitance, float(values[1]))
+
+    def reflections(values: Real) -> Complex:
+        # both ports see the same by symmetry
+        return solve_netlist(birdcage_netlist(tuned, drive(values), z0), axis).s[0, :1, 0]
+
+    return tuned, drive(solve_match(reflections, np.array([start.tune, start.match])))

@@ -25,7 +25,11 @@ _DIFFERENCE: Final = 1e-5
 _LARGEST_STEP: Final = 0.3
 
 
-def solve_match(reflections: Callable[[Real], Complex], start: Real) -> Real:
+def solve_match(
+    reflections: Callable[[Real], Complex],
+    start: Real,
+    slopes: Callable[[Real], Complex] | None = None,
+) -> Real:
     """Return the positive values at which all reflections vanish.
 
     Parameters
@@ -35,6 +39,8 @@ def solve_match(reflections: Callable[[Real], Complex], start: Real) -> Real:
     start
         Values near the solution, shape (2 port,); a resonance off by more than its width is found from a
         closed form (`coils.circuit.matching`) rather than by this.
+    slopes
+        Their derivatives by the logarithms of the values, shape (port, 2 port); None: by differences.
 
     Raises
     ------
@@ -46,12 +52,18 @@ def solve_match(reflections: Callable[[Real], Complex], start: Real) -> Real:
         value = reflections(np.exp(logarithms))
         return np.concatenate((value.real, value.imag))
 
+    def jacobian(logarithms: Real) -> Real:
+        if slopes is None:
+            return _differences(error, logarithms)
+        value = slopes(np.exp(logarithms))
+        return np.concatenate((value.real, value.imag))
+
     at: Real = np.log(start)
     now = error(at)
     for _ in range(_STEPS):
         if np.max(np.abs(now)) < _MATCHED:
             break
-        move: Real = np.asarray(-np.linalg.solve(_jacobian(error, at), now), dtype=np.float64)
+        move: Real = np.asarray(-np.linalg.solve(jacobian(at), now), dtype=np.float64)
         move *= min(1.0, _LARGEST_STEP / float(np.max(np.abs(move))))
         improved = _line_search(error, at, move, now)
         if improved is None:
@@ -76,7 +88,7 @@ def _line_search(error: Callable[[Real], Real], at: Real, move: Real, now: Real)
     return None
 
 
-def _jacobian(function: Callable[[Real], Real], point: Real) -> Real:
+def _differences(function: Callable[[Real], Real], point: Real) -> Real:
     columns = [
         (function(point + step) - function(point - step)) / (2.0 * _DIFFERENCE)
         for step in _DIFFERENCE * np.eye(point.size)

@@ -241,7 +241,7 @@ def test_a_channels_own_derivatives_are_the_wholes() -> None:
 
 
 def test_cosimpy_agrees(reduced: tuple) -> None:
-    """CoSimPy, given the loops as a 16-port and each section as a 2-port to connect, gives the same S to 1e-12."""
+    """CoSimPy, given a 16-port of loops and a 2-port for each section, gives the same S to 1e-12."""
     matrix = pytest.importorskip("cosimpy").S_Matrix
     circuit, loops, s = reduced
     evaluated = solve(circuit, FREQUENCIES, loops).states[0]
