@@ -111,8 +111,8 @@ def solve_correction(
     Notes
     -----
     ``unknown-thru`` (Ferrero and Pisani, IEEE Microw Guided Wave Lett 2:505, 1992) and ``trl`` (Engen and
-    Hoer, IEEE Trans Microw Theory Tech 27:987, 1979) are solved without switch terms: raw sweeps must come from an
-    analyzer that corrects or does not have them.
+    Hoer, IEEE Trans Microw Theory Tech 27:987, 1979) are solved without switch terms: raw sweeps must come
+    from an analyzer that corrects or does not have them.
     """
     steps = calibration_steps(kind, ports)
     measured: dict[str, Scattering] = {}
@@ -200,7 +200,7 @@ def _require_different(steps: tuple[CalibrationStep, ...], measured: Mapping[str
         for other in single[:place]:
             if other.ports == step.ports and looks_alike(measured[step.name], measured[other.name]):
                 raise MeasurementError(
-                    f"the raw sweeps {other.name} and {step.name} are the same; a standard was connected twice"
+                    f"the raw sweeps {other.name} and {step.name} are the same; was a standard left on?"
                 )
 
 
@@ -291,7 +291,7 @@ def _solve_full(
         ]
         return [_network(frequencies, s) for s in (*reflections, values[f"thru-{first}-{other}"])]
 
-    extra = {} if kind == "solt" else {"switch_terms": _no_switch_terms(frequencies)}
+    extra: dict[str, Any] = {} if kind == "solt" else {"switch_terms": _no_switch_terms(frequencies)}
     pairs = {
         (0, place): {"method": method, "measured": pair(measured, other), "ideals": pair(ideal, other)}
         | extra

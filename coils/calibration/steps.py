@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: ``sol``: reflections only. ``solt``: short, open, load and a known thru. ``unknown-thru``: the thru need
-#: only be reciprocal. ``trl``: thru, reflect, line. ``one-path``: SOLT of an analyzer that measures forward only.
+#: ``sol``: reflections only. ``solt``: short, open, load and a known thru. ``unknown-thru``: any reciprocal
+#: thru. ``trl``: thru, reflect, line. ``one-path``: SOLT of an analyzer that measures forward only.
 CalibrationKind: TypeAlias = Literal["sol", "solt", "unknown-thru", "trl", "one-path"]
 
 _REFLECTIONS = ("short", "open", "load")
