@@ -133,7 +133,7 @@ def test_npl_resonator_with_leakage_between_the_probes_needs_the_leakage_term(sh
     """Figure 23: without the term the misfit is ten times larger and Q_L 11 % too high."""
     rows = np.loadtxt(shared_data / "resonators" / "Figure23.txt", comments="%")
     f, s = rows[:, 0] * 1e9, rows[:, 1] + 1j * rows[:, 2]
-    without = fit_resonance(f, s, kind="transmission")
+    without = fit_resonance(f, s, kind="transmission", leakage=False, directivity=False)
     with_it = fit_resonance(f, s, kind="transmission", leakage=True, delay=False)
     assert with_it.q_loaded == pytest.approx(4750.0, rel=2e-3)
     assert without.q_loaded == pytest.approx(5266.0, rel=5e-3)
@@ -152,8 +152,8 @@ def test_every_loop_capture_is_fitted_or_refused_for_its_span(shared_data: Path)
             refused[path.stem] = str(error)
     assert set(fits) == {"10m310322", "20m310322"}
     assert all("loaded bandwidths" in text for text in refused.values())
-    assert all(fit.residual <= 1.13e-2 for fit in fits.values())
-    assert fits["10m310322"].q_loaded == pytest.approx(47.7, rel=5e-3)
+    assert all(fit.residual <= 1.1e-2 for fit in fits.values())
+    assert fits["10m310322"].q_loaded == pytest.approx(50.9, rel=5e-3)
     assert fits["20m310322"].q_loaded == pytest.approx(71.9, rel=5e-3)
     delays = [fit.delay for fit in fits.values()]
     assert delays == pytest.approx([219e-9] * len(delays), rel=5e-3)
