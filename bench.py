@@ -5,7 +5,8 @@
     python bench.py check                lint, types, import contracts
     python bench.py bench [NAME] [--json]    benchmarks beside their peers
     python bench.py ANYTHING ELSE        the same as: coilbench ANYTHING ELSE
-                                         (demo, init, sim, doctor, run, recon, snr, qfactor, each with --help)
+                                         (demo, run, sweep, tune, match, decouple, qfactor, detune, design,
+                                         passport, calibrate, init, sim, doctor, recon, snr; each has --help)
     python bench.py --help               this text; installs nothing
 
 The first call makes .venv beside this file and installs what pyproject.toml asks for at the versions of

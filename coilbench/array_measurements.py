@@ -103,8 +103,8 @@ def tune_array(
         worst = max(tuned.ports, key=lambda port: port.after_db)
         lines = (
             (
-                f"Tuning: worst of {len(tuned.ports)} ports {worst.after_db:.1f} dB (port {worst.port}) after "
-                f"{tuned.sweeps} sweeps and {tuned.moves} moves."
+                f"Tuning: worst of {len(tuned.ports)} ports {worst.after_db:.1f} dB (port {worst.port}) "
+                f"after {tuned.sweeps} sweeps and {tuned.moves} moves."
             ),
             *unreached,
             *_lines(character),
@@ -127,14 +127,15 @@ def match_array(
     bench, runs, watcher, serial_number
         As `coilbench.array_run.array_run` takes them.
     adjust
-        False: move nothing.
+        False: move nothing, and open no tuner.
 
     Raises
     ------
     CoilbenchError
         The array could not be matched; the trimmers stay where they are.
     """
-    with array_run(bench, runs, "match", watcher, serial_number=serial_number) as run:
+    names = ("analyzer", "tuner") if adjust else ("analyzer",)
+    with array_run(bench, runs, "match", watcher, serial_number=serial_number, instruments=names) as run:
         matched = _adjust(run) if adjust else None
         run.step("Characterise the array")
         plan = run.character_plan()

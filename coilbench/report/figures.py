@@ -86,7 +86,7 @@ def scattering_figure(matrix_db: NDArray[np.float64], ports: Sequence[int], titl
                 va="center",
                 fontsize=5,
                 color="w" if value < -20 else "k",
-            )
+            ).set_in_layout(False)  # measuring every number takes longer than drawing it
     axes.set(title=title, xticks=range(count), yticks=range(count))
     axes.set_xticklabels(ports, fontsize=6)
     axes.set_yticklabels(ports, fontsize=6)
