@@ -1,21 +1,33 @@
-"""What a bench does, one module each: tune, characterise, scan, detune, quantify.
+"""What a bench does, one module each: tune, characterise, decouple, detune, Q, scan, quantify.
 
 Each takes open instruments (or what was scanned), tells its events, and returns a frozen result.
 """
 
 from coilbench.procedures.characterise import CharacterisePlan, characterise
+from coilbench.procedures.decouple import DecouplePlan, measure_decoupling
+from coilbench.procedures.detune import DetunePlan, SwitchingPlan, measure_detuning
 from coilbench.procedures.detuning import check_detuning
+from coilbench.procedures.probing import ProbeReading
+from coilbench.procedures.qfactor import QPlan, measure_q
 from coilbench.procedures.quantify import check_noise, quantify_scan
 from coilbench.procedures.scan import scan_phantom, scan_plan
 from coilbench.procedures.tune import NucleusPorts, TunePlan, nucleus_ports, tune
 
 __all__ = [
     "CharacterisePlan",
+    "DecouplePlan",
+    "DetunePlan",
     "NucleusPorts",
+    "ProbeReading",
+    "QPlan",
+    "SwitchingPlan",
     "TunePlan",
     "characterise",
     "check_detuning",
     "check_noise",
+    "measure_decoupling",
+    "measure_detuning",
+    "measure_q",
     "nucleus_ports",
     "quantify_scan",
     "scan_phantom",

@@ -166,11 +166,10 @@ class ProbeStand:
         """
         before, after = self._world.bias_step()
         kept = np.exp(-np.maximum(times, 0.0) / self._settings.carrier_lifetime)
-        axis = np.array([frequency])
-        changed = [self._scattering(axis, after + (before - after) * part)[0] for part in np.unique(kept)]
-        return np.stack(changed)[np.unique(kept, return_inverse=True)[1]]
+        return self._scattering(np.full(len(kept), frequency), after + kept[:, None] * (before - after))
 
     def _scattering(self, frequencies: Real, bias: Real) -> Complex:
+        """Return S for one bias of each channel, or for one at each frequency, shape (frequency, channel)."""
         world, settings = self._world, self._settings
         with self._lock:
             faced, endings = self._faced, tuple(self._endings)

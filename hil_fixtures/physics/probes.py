@@ -53,9 +53,9 @@ class ProbePair:
         Coupling coefficient that the setting of the overlap leaves.
     """
 
-    radius: float = 12e-3
+    radius: float = 9e-3
     wire_radius: float = 0.6e-3
-    distance: float = 35e-3
+    distance: float = 25e-3
     residual: float = 1e-4
 
 

@@ -1,0 +1,383 @@
+"""Measure how deeply, and how fast, each channel is detuned by its PIN diodes, at every nucleus.
+
+With two probes over a channel and all others detuned, the transmission between the probes is proportional
+to that channel's current; its ratio tuned over detuned is the depth. What else lies between the probes limits
+what can be seen: what they see of each other is measured in air, and what they see by way of the phantom is
+the difference that it makes while all channels are detuned; both are subtracted as complex numbers. What
+stays is the detuned neighbours' share. The bias current's edge triggers a time sweep of the analyzer for the
+switching times.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from coilbench.base import operator
+from coilbench.base.errors import MeasurementError, RunAborted
+from coilbench.base.events import Event, EventSink, ignore
+from coilbench.procedures.probing import (
+    ProbeReading,
+    bias_off_afterwards,
+    decibels_data,
+    only,
+    read_probes,
+    set_bias,
+)
+from coils.decoupling.measures import Decibels, Reading, detuning_depth
+from coils.decoupling.switching import Switching, switching_time
+from drivers.protocols import Abort, TimePlan, never
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from coilbench.base.operator import Ask
+    from coilbench.procedures.tune import NucleusPorts
+    from drivers.protocols import NetworkAnalyzer, TransientAnalyzer, Tuner
+
+#: Part of what the phantom adds that may differ between channels (standard uncertainty): a phantom a few
+#: millimetres off the middle.
+_OFF_CENTRE: Final = 0.1
+#: Part of a detuned channel's reading that may be its detuned neighbours' (standard uncertainty): a probe a
+#: quarter of a loop's width away couples to each neighbour by a sixth of what it does to its own loop, which
+#: counts twice (Neumann's integral for overlapped loops on a cylinder).
+_NEIGHBOURS: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchingPlan:
+    """How switching is recorded.
+
+    Parameters
+    ----------
+    duration, points
+        Of one record after the edge, s; a record of a quarter of it before the edge is added.
+    repeats
+        Records averaged: one alone is too noisy at microseconds.
+    if_bandwidth, power_dbm
+        Hz and dBm; a point lasts one over the bandwidth.
+    tolerance
+        Part of the step within which the current must stay to be switched.
+    """
+
+    duration: float = 100e-6
+    points: int = 101
+    repeats: int = 16
+    if_bandwidth: float = 1e6
+    power_dbm: float = 0.0
+    tolerance: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class DetunePlan:
+    """What to measure.
+
+    Parameters
+    ----------
+    nuclei
+        The array's ports.
+    probes
+        How the probes are read.
+    channels
+        To measure, counted from 1; None: all.
+    bias_current
+        That detunes a channel, A.
+    with_phantom_out
+        Also measure what the phantom adds between the probes, over the first of the channels; the operator
+        takes it out and in once. Without it depths are understated, at 1H by some dB.
+    switching
+        None: switching is not recorded.
+    """
+
+    nuclei: tuple[NucleusPorts, ...]
+    probes: ProbeReading
+    channels: tuple[int, ...] | None = None
+    bias_current: float = 0.08
+    with_phantom_out: bool = True
+    switching: SwitchingPlan | None = field(default_factory=SwitchingPlan)
+
+    @property
+    def every_channel(self) -> tuple[int, ...]:
+        """All channels of the array, counted from 1."""
+        return tuple(range(1, len(self.nuclei[0].ports) + 1))
+
+    @property
+    def chosen(self) -> tuple[int, ...]:
+        """The channels to measure."""
+        return self.every_channel if self.channels is None else self.channels
+
+
+@dataclass(frozen=True, slots=True)
+class DetunedChannel:
+    """One channel at one nucleus.
+
+    Parameters
+    ----------
+    channel, nucleus, frequency
+        From 1; Hz.
+    tuned, detuned
+        Transmission between the probes as read.
+    depth
+        Tuned over detuned, background taken off; a bound where the uncertainty of the rest hides the channel.
+    """
+
+    channel: int
+    nucleus: str
+    frequency: float
+    tuned: Reading
+    detuned: Reading
+    depth: Decibels
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchedChannel:
+    """One channel's switching at one nucleus, from the edge of the bias current.
+
+    Parameters
+    ----------
+    channel, nucleus
+        From 1.
+    off
+        Bias on: the channel is detuned.
+    on
+        Bias off: the channel is tuned again.
+    """
+
+    channel: int
+    nucleus: str
+    off: Switching
+    on: Switching
+
+
+@dataclass(frozen=True, slots=True)
+class DetuningResult:
+    """What was measured.
+
+    Parameters
+    ----------
+    channels
+        Every chosen channel at every nucleus.
+    switching
+        The same; empty when it was not recorded.
+    refusals
+        Why switching could not be stated, by channel and nucleus.
+    background
+        What the probes see of each other, by nucleus: in air, and by way of the phantom where measured.
+    """
+
+    channels: tuple[DetunedChannel, ...]
+    switching: tuple[SwitchedChannel, ...]
+    refusals: dict[tuple[int, str], str]
+    background: dict[str, Reading]
+
+    def depths(self, nucleus: str) -> dict[int, Decibels]:
+        """Return the depth of every measured channel at a nucleus."""
+        return {row.channel: row.depth for row in self.channels if row.nucleus == nucleus}
+
+    def data(self) -> dict[str, Any]:
+        """Return everything as JSON values, SI units and dB."""
+        return {
+            "channels": [
+                {
+                    "channel": row.channel,
+                    "nucleus": row.nucleus,
+                    "frequency": row.frequency,
+                    "tuned": [row.tuned.value.real, row.tuned.value.imag],
+                    "detuned": [row.detuned.value.real, row.detuned.value.imag],
+                    "depth": decibels_data(row.depth),
+                }
+                for row in self.channels
+            ],
+            "switching": [
+                {"channel": row.channel, "nucleus": row.nucleus, "off": asdict(row.off), "on": asdict(row.on)}
+                for row in self.switching
+            ],
+            "refusals": [
+                {"channel": channel, "nucleus": nucleus, "reason": reason}
+                for (channel, nucleus), reason in self.refusals.items()
+            ],
+        }
+
+
+def measure_detuning(
+    analyzer: TransientAnalyzer,
+    tuner: Tuner,
+    plan: DetunePlan,
+    *,
+    ask: Ask,
+    emit: EventSink = ignore,
+    abort: Abort = never,
+) -> DetuningResult:
+    """Measure depth and switching of active detuning; the bias is off afterwards.
+
+    Parameters
+    ----------
+    ask
+        Told what to do with probes and phantom; returns when it is done.
+
+    Raises
+    ------
+    MeasurementError
+        The probes do not see a tuned channel.
+    RunAborted
+        ``abort`` said so; bias and RF are off.
+    InstrumentError
+        An instrument failed.
+    """
+    rows: list[DetunedChannel] = []
+    switched: list[SwitchedChannel] = []
+    refusals: dict[tuple[int, str], str] = {}
+    with bias_off_afterwards(tuner, plan.every_channel):
+        background = _background(analyzer, tuner, plan, ask, abort)
+        for channel in plan.chosen:
+            ask(operator.hold_probes_over(channel))
+            rows += _depths(analyzer, tuner, plan, channel, background, abort)
+            for row in rows[-len(plan.nuclei) :]:
+                emit(_told(row))
+            for group in plan.nuclei if plan.switching else ():
+                try:
+                    switched.append(_switching(analyzer, tuner, plan, channel, group, abort))
+                except MeasurementError as error:
+                    refusals[channel, group.nucleus] = str(error)
+                    emit(Event("detune.refused", f"channel {channel}, {group.nucleus}: switching: {error}"))
+                else:
+                    emit(_told_switching(switched[-1]))
+    return DetuningResult(tuple(rows), tuple(switched), refusals, background)
+
+
+def _background(
+    analyzer: NetworkAnalyzer, tuner: Tuner, plan: DetunePlan, ask: Ask, abort: Abort
+) -> dict[str, Reading]:
+    """Read what is between the probes but the array's currents."""
+    ask(operator.take_probes_away())
+    air = {nucleus: found[0] for nucleus, found in _read(analyzer, plan, abort).items()}
+    if not plan.with_phantom_out:
+        return air
+    ask(operator.hold_probes_over(plan.chosen[0]))
+    set_bias(tuner, dict.fromkeys(plan.every_channel, plan.bias_current))
+    with_phantom = _read(analyzer, plan, abort)
+    ask(operator.take_phantom_out())
+    try:
+        without = _read(analyzer, plan, abort)
+    finally:
+        ask(operator.put_phantom_in())
+    background = {}
+    for nucleus, reading in air.items():
+        phantom = with_phantom[nucleus][0] - without[nucleus][0]
+        doubt = math.hypot(phantom.uncertainty, _OFF_CENTRE * abs(phantom.value))
+        background[nucleus] = Reading(reading.value + phantom.value, math.hypot(reading.uncertainty, doubt))
+    return background
+
+
+def _read(analyzer: NetworkAnalyzer, plan: DetunePlan, abort: Abort) -> dict[str, tuple[Reading, ...]]:
+    return read_probes(analyzer, plan.probes, plan.nuclei, abort=abort)
+
+
+def _depths(
+    analyzer: NetworkAnalyzer,
+    tuner: Tuner,
+    plan: DetunePlan,
+    channel: int,
+    background: dict[str, Reading],
+    abort: Abort,
+) -> list[DetunedChannel]:
+    """Read one channel tuned and detuned, all others detuned."""
+    only(tuner, channel, plan.every_channel, plan.bias_current)
+    tuned = _read(analyzer, plan, abort)
+    tuner.set_bias(channel, plan.bias_current)
+    detuned = _read(analyzer, plan, abort)
+    rows = []
+    for group in plan.nuclei:
+        (before,), (after,) = tuned[group.nucleus], detuned[group.nucleus]
+        own = abs((after - background[group.nucleus]).value)
+        after = Reading(after.value, math.hypot(after.uncertainty, _NEIGHBOURS * own))
+        try:
+            depth = detuning_depth(before, after, background=background[group.nucleus])
+        except MeasurementError as error:
+            error.add_note(f"channel {channel}, {group.nucleus}")
+            raise
+        rows.append(DetunedChannel(channel, group.nucleus, group.frequency, before, after, depth))
+    return rows
+
+
+def _switching(
+    analyzer: TransientAnalyzer,
+    tuner: Tuner,
+    plan: DetunePlan,
+    channel: int,
+    group: NucleusPorts,
+    abort: Abort,
+) -> SwitchedChannel:
+    """Record both edges of one channel's bias."""
+    how = plan.switching
+    if how is None:
+        raise ValueError("the plan does not record switching")
+    first, second = plan.probes.ports
+    over_time = TimePlan(
+        out=second,
+        source=first,
+        frequency=group.frequency,
+        duration=how.duration,
+        points=how.points,
+        if_bandwidth=how.if_bandwidth,
+        power_dbm=how.power_dbm,
+    )
+    only(tuner, channel, plan.every_channel, plan.bias_current)
+    edges: dict[float, list[NDArray[np.complex128]]] = {plan.bias_current: [], 0.0: []}
+    steady: dict[float, list[NDArray[np.complex128]]] = {plan.bias_current: [], 0.0: []}
+    times = np.empty(0)
+    for _ in range(how.repeats):
+        for current, records in edges.items():
+            if abort():
+                raise RunAborted("stopped between two records of switching")
+            steady[current].append(analyzer.record(over_time, abort=abort)[1])
+            times, values = analyzer.record(over_time, _setting(tuner, channel, current), abort=abort)
+            records.append(values)
+    found = []
+    for current, records in edges.items():
+        before = np.mean(steady[current], axis=0)[: max(how.points // 4, 8)]
+        # A free-running record of the state before the edge, at the times it would have had.
+        spacing = float(times[1] - times[0])
+        earlier = -spacing * np.arange(before.size, 0, -1)
+        found.append(
+            switching_time(
+                np.concatenate((earlier, times)),
+                np.concatenate((before, np.mean(records, axis=0))),
+                tolerance=how.tolerance,
+            )
+        )
+    return SwitchedChannel(channel, group.nucleus, found[0], found[1])
+
+
+def _setting(tuner: Tuner, channel: int, current: float) -> Callable[[], None]:
+    def act() -> None:
+        tuner.set_bias(channel, current)
+
+    return act
+
+
+def _told(row: DetunedChannel) -> Event:
+    return Event(
+        "detune.depth",
+        f"channel {row.channel}, {row.nucleus}: detuned by {row.depth}",
+        {"channel": row.channel, "nucleus": row.nucleus, **decibels_data(row.depth)},
+    )
+
+
+def _told_switching(row: SwitchedChannel) -> Event:
+    return Event(
+        "detune.switching",
+        f"channel {row.channel}, {row.nucleus}: off in {row.off.settling * 1e6:.1f} us, on again in "
+        f"{row.on.settling * 1e6:.1f} us",
+        {
+            "channel": row.channel,
+            "nucleus": row.nucleus,
+            "off": row.off.settling,
+            "on": row.on.settling,
+        },
+    )
