@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hil_fixtures.physics.arrays import Complex, Real
+    from hil_fixtures.physics.design import Design
     from hil_fixtures.physics.network import ArrayCircuit, Response
     from hil_fixtures.physics.reach import Attainable
     from hil_fixtures.physics.shot import Shot
@@ -60,6 +61,7 @@ class World:
             np.random.default_rng([seed, 0]),
             self._settings.workmanship,
         )
+        self._design = built.design
         self._circuit = built.circuit
         self._axes = built.axes
         self._cables = built.cables
@@ -113,6 +115,11 @@ class World:
     def circuit(self) -> ArrayCircuit:
         """What of the array no trimmer moves."""
         return self._circuit
+
+    @property
+    def design(self) -> Design:
+        """The values that the array was built to: what its drawing says."""
+        return self._design
 
     # The network
 
