@@ -24,8 +24,8 @@ from coils.tuning.advice import Rework, find_reworks
 from coils.tuning.belief import Belief, Prior
 from coils.tuning.estimate import NOISE, Estimate, Observation, first_estimate, refine
 from coils.tuning.local_state import ArraySweep, Move, TuningGoal, Unreached
-from coils.tuning.suspects import Suspect, explain
-from coils.tuning.targets import own_reflections, solve_target
+from coils.tuning.suspects import Suspect, explain, strange_channels
+from coils.tuning.targets import least_worst, own_reflections, solve_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +47,8 @@ _SHORT: Final = 0.003
 #: Believed misfits of S lie between these: noise, and what an imperfect calibration adds.
 _LEAST_NOISE: Final = 1e-3
 _MOST_NOISE: Final = 2e-2
+#: With this misfit believed, a fit comes through where a sharper one is caught.
+_CAUTIOUS: Final = 0.05
 #: Every other point of the first sweep is enough once its dips have been found.
 _THINNED: Final = 2
 #: A move that would change no reflection by more than this is not worth the gears' wear.
@@ -54,6 +56,8 @@ _WORTHWHILE: Final = 0.012
 #: Sweeps without progress after which the model is at a loss.
 _PATIENCE: Final = 3
 _PROGRESS: Final = 0.8
+#: Largest difference between a promised and a measured reflection that still counts as kept.
+_AS_EXPECTED: Final = 0.1
 #: Where a trimmer stands after homing and back may differ by so many steps without being told.
 _REPEATABLE: Final = 25.0
 
@@ -129,6 +133,8 @@ class DesignTuning:
         Each port's at its own frequency in the last sweep, shape (port,).
     best_positions, best_reflections
         Of the sweep with the least worst reflection.
+    best_power
+        Least sum of squared reflections so far.
     stuck
         Trimmers that no longer are moved, shape (channel, trimmer).
     suspects
@@ -154,6 +160,7 @@ class DesignTuning:
     reflections: Complex
     best_positions: Real
     best_reflections: Complex
+    best_power: float
     stuck: NDArray[np.bool_]
     suspects: tuple[Suspect, ...]
     expected: Complex | None
@@ -247,6 +254,7 @@ def begin(
         reflections=nothing,
         best_positions=now,
         best_reflections=nothing,
+        best_power=float(np.inf),
         stuck=np.zeros(now.shape, dtype=np.bool_),
         suspects=(),
         expected=None,
@@ -300,7 +308,7 @@ def _taken_in(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning
         suspects += _slipping(state, estimate)
     better = np.max(np.abs(reflections)) < np.max(np.abs(state.best_reflections))
     first = state.estimate is None
-    progress = first or np.max(np.abs(reflections)) < _PROGRESS * np.max(np.abs(state.best_reflections))
+    progress = first or _power(reflections) < _PROGRESS * state.best_power
     return replace(
         state,
         purpose=Purpose.JUMP,
@@ -313,6 +321,7 @@ def _taken_in(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning
         reflections=reflections,
         best_positions=now if better or first else state.best_positions,
         best_reflections=reflections if better or first else state.best_reflections,
+        best_power=min(_power(reflections), state.best_power),
         stuck=state.stuck | stuck,
         suspects=suspects,
     )
@@ -333,6 +342,9 @@ def _estimated(
     noise = float(np.clip(1.2 * np.sqrt(np.mean(before.misfit**2)), _LEAST_NOISE, _MOST_NOISE))
     observations = (*state.observations, seen)
     estimate = refine(before, observations, noise)
+    if np.any(strange_channels(estimate)):
+        retried = refine(refine(before, observations, _CAUTIOUS), observations, noise)
+        estimate = min(estimate, retried, key=lambda one: float(np.sum(one.misfit[-1] ** 2)))
     estimate, stuck = explain(estimate, before, observations, moved, noise)
     if np.any(stuck):
         slack = np.where(stuck, np.abs(moved), seen.slack)
@@ -364,12 +376,14 @@ def _next(state: DesignTuning) -> tuple[DesignTuning, Action]:
     offset = state.reflections - own_reflections(estimate.belief, now)
     lowest, highest = _reach(state, estimate.belief, now)
     target = solve_target(estimate.belief, now, offset, lowest, highest)
-    limit = _amplitude(state.goal.limit_db)
+    enough = _amplitude(state.goal.enough_db)
+    if target.worst() > enough:
+        target = least_worst(estimate.belief, target, offset, lowest, highest, enough)
     reworks: tuple[Rework, ...] = ()
-    if target.worst() > limit:
+    if target.worst() > _amplitude(state.goal.limit_db):
         reworks = find_reworks(estimate.belief, target.capacitances, offset, lowest, highest)
-    # beyond the travel the model may be wrong: it is believed once the array has been seen near there
-    if reworks and state.stalled >= 1:
+    # a travel that ends too early is believed once the array has been seen where the model put it
+    if reworks and _landed(state):
         return _finished(state, reworks)
     if state.stalled >= _PATIENCE:
         return _finished(state, ())
@@ -386,6 +400,13 @@ def _next(state: DesignTuning) -> tuple[DesignTuning, Action]:
     approach = state.named(targets - state.goal.play, down | up)
     moving = replace(state, expected=target.reflections)
     return moving, Move(approach, state.named(targets, chosen))
+
+
+def _landed(state: DesignTuning) -> bool:
+    """Answer whether the last jump ended where the model said."""
+    if state.expected is None:
+        return False
+    return bool(np.max(np.abs(state.reflections - state.expected)) < _AS_EXPECTED)
 
 
 def _reach(state: DesignTuning, belief: Belief, now: Real) -> tuple[Real, Real]:
@@ -466,6 +487,10 @@ def _unreached(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[Unreac
             found.append(Unreached(int(port) + 1, decibels(float(sizes[port])), text))
         del arm_number
     return tuple(found)
+
+
+def _power(reflections: Complex) -> float:
+    return float(np.sum(np.abs(reflections) ** 2))
 
 
 def _amplitude(level_db: float) -> float:

@@ -24,7 +24,7 @@ from coils.tuning.design import LOOP
 from coils.tuning.smoothing import smooth
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Smoothing widths of the stages of a first fit over the frequency, and the misfit believed at each.
 STAGES: Final = ((0.06, 0.06), (0.02, 0.04), (0.007, 0.03), (0.0, 0.02))
+#: Relative gain of the cost below which a smoothed stage is over.
+_STAGE_ENOUGH: Final = 0.03
 #: Misfit of S that is believed when the model is right: noise, directivity, what is not in the model.
 NOISE: Final = 0.006
 _ITERATIONS: Final = 8
@@ -110,7 +112,7 @@ def first_estimate(prior: Prior, observation: Observation) -> Estimate:
     )
     for width, noise in STAGES:
         seen = observation if width == 0.0 else _smoothed(belief, observation, width)
-        estimate = refine(estimate, (seen,), noise)
+        estimate = refine(estimate, (seen,), noise, enough=_STAGE_ENOUGH)
     return refine(estimate, (observation,), NOISE)
 
 
@@ -119,6 +121,7 @@ def refine(
     observations: Sequence[Observation],
     noise: float = NOISE,
     iterations: int = _ITERATIONS,
+    enough: float = _ENOUGH,
 ) -> Estimate:
     """Return the estimate from all observations, starting from an earlier one.
 
@@ -132,6 +135,8 @@ def refine(
         Standard deviation of the complex misfit of S.
     iterations
         Most Gauss-Newton steps.
+    enough
+        Relative gain of the cost below which a step was the last.
     """
     fit = _Fit(estimate.prior, observations, noise)
     point = fit.point(estimate)
@@ -142,7 +147,7 @@ def refine(
         if trial.cost < state.cost:
             gain = (state.cost - trial.cost) / state.cost
             state, damping = trial, 0.2 * damping
-            if gain < _ENOUGH:
+            if gain < enough:
                 break
         else:
             damping *= 10.0
@@ -179,6 +184,8 @@ class _Fit:
         self.observations = observations
         self.noise = noise
         self.elements = tuple(design.spreads)
+        names = [*self.elements, *(trimmer.element for trimmer in design.trimmers)]
+        self.moving = {name: row for row, name in enumerate(names)}
         trimmers, arms = len(design.trimmers), len(design.arms)
         self.first_term = len(self.elements)
         self.first_delay = self.first_term + trimmers * TERMS
@@ -245,82 +252,67 @@ class _Fit:
         misfit = np.zeros((len(self.observations), count))
         solutions = []
         cost = 0.0
+        weight = 1.0 / self.noise**2
         for number, seen in enumerate(self.observations):
             places = seen.places + point.shifts[number]
             solution = point.belief.solve(seen.frequencies, point.belief.capacitances(places))
-            error, columns, rows = self._compare(number, seen, point.belief, places, solution)
-            weight = 1.0 / self.noise**2
-            normal[:, rows[:, None], rows] += weight * np.matmul(columns, columns.swapaxes(1, 2))
-            gradient[:, rows] += weight * np.matmul(columns, error[:, :, None])[:, :, 0]
+            error, columns = self._compare(seen, solution)
+            chain = self._chain(number, point.belief, places)
+            by_element = weight * np.matmul(columns, columns.swapaxes(1, 2))
+            normal += np.matmul(np.matmul(chain, by_element), chain.swapaxes(1, 2))
+            pull = weight * np.matmul(columns, error[:, :, None])
+            gradient += np.matmul(chain, pull)[:, :, 0]
             misfit[number] = np.sqrt(2.0 * np.mean(error**2, axis=1))
             cost += weight * float(np.sum(error**2))
             solutions.append(solution)
         cost += float(np.sum((self.deviations(point) / self.widths) ** 2))
         return _State(point, cost, normal, gradient, misfit, tuple(solutions))
 
-    def _compare(
-        self, number: int, seen: Observation, belief: Belief, places: Real, solution: Solution
-    ) -> tuple[Real, Real, NDArray[np.intp]]:
-        """Return misfits (channel, value), derivatives (channel, parameter, value) and their parameters."""
+    def _compare(self, seen: Observation, solution: Solution) -> tuple[Real, Real]:
+        """Return misfits (channel, value) and derivatives by ln of elements and by delays (channel, ., value).
+
+        Compared are all S-parameters among a channel's own ports.
+        """
         arms = self.design.arms
-        pairs = [(one, other) for one in range(len(arms)) for other in range(one, len(arms))]
-        first = np.array([one for one, _ in pairs])
-        second = np.array([other for _, other in pairs])
+        first, second = np.triu_indices(len(arms))
         ports = np.stack([arm.ports for arm in arms])
-        difference = (seen.s - solution.s)[:, ports[first], ports[second]]
-        shift = self.first_shift + number * len(self.design.trimmers)
-        rows = np.concatenate(
-            [np.arange(self.first_shift), shift + np.arange(len(self.design.trimmers))]
-        ).astype(np.intp)
+        here, there = ports[first].T, ports[second].T
+        modelled = solution.s[:, here, there].swapaxes(0, 1)
+        error = seen.s[:, here, there].swapaxes(0, 1) - modelled
+        count, values = error.shape[1:]
         columns = np.zeros(
-            (self.design.channels, rows.size, len(solution.frequencies), len(pairs)), dtype=np.complex128
+            (self.design.channels, len(self.moving) + len(arms), count, values), dtype=np.complex128
         )
-        slopes = self._trimmer_slopes(belief, places)
         for sensitivity in own_sensitivities(solution, 0):
-            targets = self._columns(sensitivity.name, belief, slopes)
-            if not targets:
-                continue
-            current = sensitivity.current.swapaxes(0, 1)
-            product = current[:, :, first] * current[:, :, second]
-            product *= sensitivity.factor.T[:, :, None]
-            for column, scale in targets:
-                columns[:, column] = scale[:, None, None] * product
-        turned = -2j * np.pi * np.asarray(solution.frequencies)[None, :, None]
-        modelled = solution.s[:, ports[first], ports[second]].transpose(2, 0, 1)
+            row = self.moving.get(sensitivity.name)
+            if row is not None:
+                scaled = (sensitivity.current * sensitivity.factor[:, :, None]).swapaxes(0, 1)
+                current = sensitivity.current.swapaxes(0, 1)
+                np.multiply(scaled[:, :, first], current[:, :, second], out=columns[:, row])
+        turned = -2j * np.pi * np.asarray(solution.frequencies)[:, None]
         for arm in range(len(arms)):
             ends = (first == arm).astype(float) + (second == arm)
-            columns[:, self.first_delay + arm] = turned * ends * modelled
-        error = difference.transpose(2, 0, 1).reshape(self.design.channels, -1)
-        flat = columns.reshape(self.design.channels, rows.size, -1)
-        return _split(error), _split(flat), rows
+            columns[:, len(self.moving) + arm] = turned * ends * modelled
+        flat = columns.reshape(self.design.channels, -1, count * values)
+        return _split(error.reshape(self.design.channels, -1)), _split(flat)
 
-    def _trimmer_slopes(self, belief: Belief, places: Real) -> Mapping[str, tuple[int, Real, Real]]:
-        """Return per trimmer its column, d ln C / d terms (channel, 4) and d ln C / d place (channel,)."""
-        slopes = {}
-        for column, trimmer in enumerate(self.design.trimmers):
+    def _chain(self, number: int, belief: Belief, places: Real) -> Real:
+        """Return how parameters move ln of elements and delays, shape (channel, parameter, moving)."""
+        design = self.design
+        chain = np.zeros((design.channels, self.size, len(self.moving) + len(design.arms)))
+        for column, name in enumerate(self.elements):
+            relative = design.spreads[name].kind == "relative"
+            chain[:, column, self.moving[name]] = 1.0 if relative else 1.0 / belief.values[name]
+        for column, trimmer in enumerate(design.trimmers):
             place, terms = places[:, column], belief.terms[:, column]
             capacitance = trimmer.capacitance(place, terms)
-            by_terms = trimmer.half_range * shapes(place) / capacitance[:, None]
-            slopes[trimmer.element] = (column, by_terms, trimmer.slope(place, terms) / capacitance)
-        return slopes
-
-    def _columns(
-        self, name: str, belief: Belief, slopes: Mapping[str, tuple[int, Real, Real]]
-    ) -> list[tuple[int, Real]]:
-        """Return the parameters that act through an element, each with d ln(value) / d parameter."""
-        if name in slopes:
-            column, by_terms, by_place = slopes[name]
-            start = self.first_term + column * TERMS
-            return [
-                *((start + term, by_terms[:, term]) for term in range(TERMS)),
-                (self.first_shift + column, by_place),
-            ]
-        if name not in self.design.spreads:
-            return []
-        place = self.elements.index(name)
-        if self.design.spreads[name].kind == "relative":
-            return [(place, np.ones(self.design.channels))]
-        return [(place, 1.0 / belief.values[name])]
+            start, row = self.first_term + column * TERMS, self.moving[trimmer.element]
+            chain[:, start : start + TERMS, row] = trimmer.half_range * shapes(place) / capacitance[:, None]
+            shift = self.first_shift + number * len(design.trimmers) + column
+            chain[:, shift, row] = trimmer.slope(place, terms) / capacitance
+        for arm in range(len(design.arms)):
+            chain[:, self.first_delay + arm, len(self.moving) + arm] = 1.0
+        return chain
 
     def stepped(self, state: _State, damping: float) -> _Point:
         """Return the point after a damped Gauss-Newton step of all channels and a fit of all couplings."""

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 #: A channel whose misfit is above this, and so many times its fellows', has done something unexpected.
 _STRANGE: Final = 0.02
 _STRANGER: Final = 4.0
-#: An explanation must bring the misfit down to this part.
-_EXPLAINS: Final = 0.5
+#: An explanation must bring the misfit down to this part, and to so many times its fellows'.
+_EXPLAINS: Final = 0.3
+_ORDINARY: Final = 3.0
+#: Least misfit that counts as usual: noise and calibration.
+_USUAL: Final = 3e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ def explain(
     if not np.any(strange):
         return best, stuck
     misfit = estimate.misfit[-1].copy()
+    usual = float(np.median(misfit[~strange])) if np.any(~strange) else 0.0
     tried = []
     for column in range(moved.shape[1]):
         shift = np.concatenate([before.shifts, before.shifts[-1:]])
@@ -95,7 +99,8 @@ def explain(
         tried.append(refine(start, seen, noise))
     for channel in np.flatnonzero(strange):
         column = int(np.argmin([trial.misfit[-1, channel] for trial in tried]))
-        if tried[column].misfit[-1, channel] < _EXPLAINS * misfit[channel]:
+        left = float(tried[column].misfit[-1, channel])
+        if left < min(_EXPLAINS * misfit[channel], _ORDINARY * max(usual, _USUAL)):
             stuck[channel, column] = True
     if not np.any(stuck):
         return best, stuck

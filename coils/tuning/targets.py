@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.optimize import lsq_linear
+from scipy.optimize import linprog, lsq_linear
 
 from coils.circuit.sensitivities import element_sensitivities
 
@@ -24,6 +24,12 @@ _ITERATIONS: Final = 25
 _LONGEST: Final = 0.1
 #: Reflections below this are matched.
 _MATCHED: Final = 1e-4
+#: Linear programs for the least worst reflection: most of them, their trust radius in logarithms of
+#: capacitance at first and at last, and the sides of the polygon that stands for a circle.
+_PROGRAMS: Final = 20
+_FIRST_RADIUS: Final = 0.02
+_LEAST_RADIUS: Final = 1e-4
+_SIDES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,58 @@ def solve_target(belief: Belief, start: Real, offset: Complex, lowest: Real, hig
             if reach < 1e-6:
                 break
     return Target(np.exp(point).reshape(shape), error, slopes)
+
+
+def least_worst(
+    belief: Belief, target: Target, offset: Complex, lowest: Real, highest: Real, enough: float
+) -> Target:
+    """Return a target within limits whose worst reflection is least, at the price of the others.
+
+    Parameters
+    ----------
+    belief, offset, lowest, highest
+        As for `solve_target`, which gave ``target``.
+    enough
+        Stop once no |S_ii| is above.
+
+    Notes
+    -----
+    A sequence of linear programs with a trust radius, circles drawn as polygons (Madsen, IEE J. Microw. Opt.
+    Acoust. 1:17 (1976)).
+    """
+    bounds = np.log(lowest).ravel(), np.log(highest).ravel()
+    shape = target.capacitances.shape
+    radius = _FIRST_RADIUS
+    best = target
+    for _ in range(_PROGRAMS):
+        if best.worst() < enough or radius < _LEAST_RADIUS:
+            break
+        point = np.log(best.capacitances).ravel()
+        low = np.maximum(bounds[0] - point, -radius)
+        high = np.minimum(bounds[1] - point, radius)
+        step = _program(best.reflections, best.slopes.reshape(len(best.reflections), -1), low, high)
+        capacitances = np.exp(point + step).reshape(shape)
+        reflections, slopes = reflections_with_slopes(belief, capacitances)
+        trial = Target(capacitances, reflections + offset, slopes)
+        if trial.worst() < best.worst():
+            best, radius = trial, 1.5 * radius
+        else:
+            radius *= 0.3
+    return best
+
+
+def _program(error: Complex, slopes: Complex, low: Real, high: Real) -> Real:
+    """Return the step within bounds that makes the linearised worst reflection least."""
+    turned = np.exp(-2j * np.pi * np.arange(_SIDES) / _SIDES)
+    rows = (turned[:, None, None] * slopes).real.reshape(-1, slopes.shape[1])
+    level = (turned[:, None] * error).real.ravel()
+    result = linprog(
+        np.append(np.zeros(slopes.shape[1]), 1.0),
+        A_ub=np.column_stack((rows, -np.ones(len(rows)))),
+        b_ub=-level,
+        bounds=[*zip(np.minimum(low, high), high, strict=True), (0.0, None)],
+    )
+    return np.zeros(slopes.shape[1]) if result.x is None else np.asarray(result.x[:-1], dtype=np.float64)
 
 
 def _bounded_step(
