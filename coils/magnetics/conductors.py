@@ -1,6 +1,7 @@
 """What a coil's conductor is made of: its resistance by the skin effect, and the round wire it acts like.
 
-Not true: proximity of other conductors, surface roughness. Resistances are per metre, of one current.
+Round wires and joints here, flat ones in ``strip``. Not true: proximity of other conductors, surface
+roughness. Resistances are per metre, of one current.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import numpy as np
 from scipy.constants import mu_0
 from scipy.special import ive
 
-from coils.magnetics.loops import strip_wire_radius
-
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -23,8 +22,6 @@ COPPER: Final = 1.7241e-8
 SILVER: Final = 1.587e-8
 #: Ohm m, eutectic tin-lead solder Sn63Pb37: NIST Solder Properties, release 4.0 (2002), table 1.14.
 SOLDER: Final = 1.45e-7
-#: Width over thickness from which a strip's current is that of a thin one (closed form within 10 %).
-_THIN: Final = 20.0
 
 
 class Conductor(Protocol):
@@ -61,7 +58,7 @@ class RoundWire:
     resistivity: float = COPPER
 
     def __post_init__(self) -> None:
-        _positive(radius=self.radius, resistivity=self.resistivity)
+        check_positive(radius=self.radius, resistivity=self.resistivity)
 
     @property
     def wire_radius(self) -> float:
@@ -82,69 +79,6 @@ class RoundWire:
     def resistance(self, frequency: ArrayLike, /) -> NDArray[np.float64]:
         """Return the resistance in ohm/m, of the shape of ``frequency`` in Hz."""
         return np.asarray(self.impedance(frequency).real)
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """A flat strip, such as copper tape or a track.
-
-    Parameters
-    ----------
-    width, thickness
-        m.
-    resistivity
-        Ohm m.
-
-    Raises
-    ------
-    ValueError
-        A number is not positive or the strip is too thick for its width.
-    """
-
-    width: float
-    thickness: float = 35e-6
-    resistivity: float = COPPER
-
-    def __post_init__(self) -> None:
-        _positive(width=self.width, thickness=self.thickness, resistivity=self.resistivity)
-        if self.width < _THIN * self.thickness:
-            raise ValueError(
-                f"a strip must be at least {_THIN:.0f} times as wide as thick, got {self.width} m x "
-                f"{self.thickness} m; take a RoundWire of the same perimeter"
-            )
-
-    @property
-    def wire_radius(self) -> float:
-        """Radius in m of the round wire with the same external inductance."""
-        return strip_wire_radius(self.width, self.thickness)
-
-    def crowding(self, frequency: ArrayLike, /) -> NDArray[np.float64]:
-        """Return the resistance over that of a current spread evenly over both faces in a skin depth.
-
-        The current crowds at the edges, the more the thinner the strip: 2.0 for 5 mm of 35 µm copper at
-        34 MHz. Where it is thinner than some skin depths, the loss of a foil in opposite fields comes on top.
-        """
-        sheet = self.resistivity / skin_depth(frequency, self.resistivity)
-        return np.asarray(self.resistance(frequency) * 2.0 * self.width / sheet)
-
-    def resistance(self, frequency: ArrayLike, /) -> NDArray[np.float64]:
-        """Return the resistance in ohm/m, of the shape of ``frequency`` in Hz.
-
-        Within 10 % of the current's integral equation where the strip is at least 1.5 skin depths thick.
-
-        Notes
-        -----
-        Surface resistance / (pi² width) (pi + ln(4 pi width / thickness)): the edge-crowded current cut off
-        at the thickness / 290.8 from the edge, Vainshtein and Zhurov, Sov. Tech. Phys. Lett. 2:298 (1976),
-        Holloway and Kuester, Radio Sci. 29:539 (1994). Times (sinh t + sin t) / (cosh t - cos t) for a foil
-        t skin depths thick, Dowell, Proc. IEE 113:1387 (1966). Never below the direct-current value.
-        """
-        depth = skin_depth(frequency, self.resistivity)
-        t = np.minimum(self.thickness / depth, 30.0)
-        foil = (np.sinh(t) + np.sin(t)) / (np.cosh(t) - np.cos(t))
-        spread = (np.pi + np.log(4.0 * np.pi * self.width / self.thickness)) / (np.pi**2 * self.width)
-        direct = self.resistivity / (self.width * self.thickness)
-        return np.asarray(np.maximum(self.resistivity / depth * spread * foil, direct))
 
 
 def skin_depth(frequency: ArrayLike, resistivity: float = COPPER) -> NDArray[np.float64]:
@@ -177,11 +111,12 @@ def joint_resistance(frequency: ArrayLike, length: float, width: float) -> NDArr
     -----
     Both faces carry the current evenly: a clean joint of 3 mm in a 5 mm strip adds 1.3 milliohm at 34 MHz.
     """
-    _positive(length=length, width=width)
+    check_positive(length=length, width=width)
     return np.asarray(SOLDER / skin_depth(frequency, SOLDER) * length / (2.0 * width))
 
 
-def _positive(**numbers: float) -> None:
+def check_positive(**numbers: float) -> None:
+    """Raise ValueError, naming the first number that is not positive and finite."""
     for name, value in numbers.items():
         if not (np.isfinite(value) and value > 0.0):
             raise ValueError(f"{name} must be positive (SI units), got {value}")

@@ -161,11 +161,11 @@ def multipoles(loops: Sequence[Loop], sphere: Sphere) -> Multipoles:
             f"it must stay at least {least:.4g} m away"
         )
     degrees = max(8, int(np.ceil(0.5 * np.log(_TAIL) / np.log(radius / nearest))) + 1)
-    moments = np.zeros((len(loops), degrees, degrees + 1), dtype=np.complex128)
-    for moment, loop in zip(moments, loops, strict=True):
-        points, elements = loop.nodes(3.0 * nearest / degrees)
-        _expand(points - centre, elements, radius, moment)
-    return Multipoles(sphere, moments)
+    nodes = [loop.nodes(3.0 * nearest / degrees) for loop in loops]
+    offset = np.concatenate([points for points, _ in nodes]) - centre
+    elements = np.concatenate([along for _, along in nodes])
+    ends = np.cumsum([len(points) for points, _ in nodes])
+    return Multipoles(sphere, _moments(offset, elements, ends, radius, degrees))
 
 
 def full_wave_factor(sphere: Sphere, frequency: ArrayLike, degrees: int) -> NDArray[np.float64]:
@@ -196,18 +196,18 @@ def full_wave_factor(sphere: Sphere, frequency: ArrayLike, degrees: int) -> NDAr
     return np.asarray(((2.0 * numbers + 1.0) * (2.0 * numbers + 3.0) * ratio).T)
 
 
-def _expand(
+def _moments(
     offset: NDArray[np.float64],
     elements: NDArray[np.float64],
+    ends: NDArray[np.int64],
     radius: float,
-    moment: NDArray[np.complex128],
-) -> None:
-    """Fill one loop's moments, shape (degree, order), from nodes along it (m from the centre).
+    degrees: int,
+) -> NDArray[np.complex128]:
+    """Return moments, shape (loop, degree, order), from nodes (m from the centre).
 
     The integrand dl . conj(X) in ladder operators, as in ``_vector_harmonics``; its phase e^{-jm phi} and the
-    components of dl belong to the node, all else is real, so each order is one real matrix product.
+    components of dl belong to the node, all else is real, so each order is a real matrix product for a loop.
     """
-    degrees = len(moment)
     r = np.linalg.norm(offset, axis=1)
     cosine, sine, phase = _angles(offset / r[:, None])
     numbers = np.arange(degrees + 1)
@@ -215,30 +215,36 @@ def _expand(
     powers = (radius / r) ** numbers[:, None] / r
     across = (elements[:, 0] + 1j * elements[:, 1]) * phase.conj()
     turning = np.ones(len(r), dtype=np.complex128)
+    moments = np.zeros((len(ends), degrees, degrees + 1), dtype=np.complex128)
     below = np.zeros((degrees + 2, len(r)))
     here = powers * legendre_column(0, degrees, cosine, sine)
     for order in range(degrees + 1):
         above = powers[order + 1 :] * legendre_column(order + 1, degrees, cosine, sine)
-        plus, along, minus = (
-            _real_times_complex(table, turning * weight)
+        plus, column, minus = (
+            _sums(table, turning * weight, ends)
             for table, weight in ((above, across), (here, elements[:, 2]), (below[1:], across.conj()))
         )
-        column = order * along
         if order == 0:
             # Y_(l,-1) = -conj Y_(l,1)
-            minus = np.zeros_like(along)
-            minus[1:] = -plus.conj()
+            minus[:, 1:] = -plus.conj()
         degree = numbers[order:]
-        column[1:] += 0.5 * np.sqrt((degree - order) * (degree + order + 1.0))[1:] * plus
+        column *= order
+        column[:, 1:] += 0.5 * np.sqrt((degree - order) * (degree + order + 1.0))[1:] * plus
         column += 0.5 * np.sqrt((degree + order) * (degree - order + 1.0)) * minus
         first = max(order, 1)
-        moment[first - 1 :, order] = float(mu_0) * (column / norms[order:])[first - order :]
+        moments[:, first - 1 :, order] = float(mu_0) * (column / norms[order:])[:, first - order :]
         below, here, turning = here, above, turning * phase.conj()
+    return moments
 
 
-def _real_times_complex(table: NDArray[np.float64], vector: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    pair = table @ np.stack((vector.real, vector.imag), axis=1)
-    return np.asarray(pair[:, 0] + 1j * pair[:, 1])
+def _sums(
+    table: NDArray[np.float64], weights: NDArray[np.complex128], ends: NDArray[np.int64]
+) -> NDArray[np.complex128]:
+    """Return weighted sums of a table (degree, node) over the nodes of each loop, shape (loop, degree)."""
+    pair = np.stack((weights.real, weights.imag), axis=1)
+    starts = (0, *ends[:-1])
+    sums = np.stack([table[:, i:j] @ pair[i:j] for i, j in zip(starts, ends, strict=True)])
+    return np.asarray(sums[..., 0] + 1j * sums[..., 1])
 
 
 def _angles(
