@@ -67,7 +67,7 @@ def sweep_array(
             scattering_section(character),
             noise_section(character),
         )
-        statement = _statement(character, _lines(character), sections, {})
+        statement = array_statement(character, _lines(character), sections, {})
         return conclude(run, statement)
 
 
@@ -114,7 +114,7 @@ def tune_array(
             scattering_section(character),
             noise_section(character),
         )
-        return conclude(run, _statement(character, lines, sections, {"tuning": tuning_values(tuned)}))
+        return conclude(run, array_statement(character, lines, sections, {"tuning": tuning_values(tuned)}))
 
 
 def match_array(
@@ -154,7 +154,7 @@ def match_array(
                 "ports": list(matched.ports),
                 "positions_steps": matched.positions,
             }
-        return conclude(run, _statement(character, (*lines, *_lines(character)), sections, values))
+        return conclude(run, array_statement(character, (*lines, *_lines(character)), sections, values))
 
 
 def match_state(character: ArrayCharacter, /) -> list[dict[str, Any]]:
@@ -176,10 +176,18 @@ def _adjust(run: ArrayRun) -> MatchResult:
     return match(run.analyzer, run.tuner, plan, emit=run.folder.emit, abort=run.abort)
 
 
-def _statement(
+def array_statement(
     character: ArrayCharacter, lines: tuple[str, ...], sections: tuple[Section, ...], values: dict[str, Any]
 ) -> Statement:
-    """Return what a run says that ends with a characterised array."""
+    """Return what a run says that characterised the array.
+
+    Parameters
+    ----------
+    lines, sections
+        For a person.
+    values
+        Of record.json, besides the characterised array.
+    """
     return Statement(
         nuclei=tuple(nucleus_record(group) for group in character.nuclei),
         judged=judge_character(character),

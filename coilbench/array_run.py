@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from coilbench.bench_file import BenchFile
     from coilbench.session import RunFolder
     from coils.quality import NucleusRecord
-    from drivers.protocols import Abort, Instrument, NetworkAnalyzer, Tuner
+    from drivers.protocols import Abort, Instrument, NetworkAnalyzer, TransientAnalyzer, Tuner
 
 #: Seconds of silence after which the guardian takes the run for hung.
 _SILENCE: Final = 3.0
@@ -70,6 +70,20 @@ class ArrayRun:
     def analyzer(self) -> NetworkAnalyzer:
         """The open analyzer."""
         return cast("NetworkAnalyzer", self._instrument("analyzer"))
+
+    @property
+    def transient_analyzer(self) -> TransientAnalyzer:
+        """The open analyzer, if it follows S-parameters over time.
+
+        Raises
+        ------
+        BenchFileError
+            Its driver cannot.
+        """
+        analyzer = self._instrument("analyzer")
+        if not hasattr(analyzer, "record"):
+            raise BenchFileError(f"{analyzer.name} cannot record over time; leave out switching")
+        return cast("TransientAnalyzer", analyzer)
 
     @property
     def tuner(self) -> Tuner:

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from coilbench.base.errors import COULD_NOT_MEASURE, CoilbenchError
-from coilbench.commands import array, data, loop, passport, resonance
+from coilbench.commands import array, data, loop, passport, probing
 
 app = typer.Typer(
     name="coilbench",
@@ -119,7 +119,15 @@ class _Remarks(logging.Handler):
 
 _COMMANDS: Final = {
     "The whole loop": (loop.demo, loop.run),
-    "The coil array": (array.sweep, array.tune, array.match, resonance.qfactor, passport.passport),
+    "The coil array": (
+        array.sweep,
+        array.tune,
+        array.match,
+        probing.decouple,
+        probing.qfactor,
+        probing.detune,
+        passport.passport,
+    ),
     "The bench": (loop.init, loop.sim, loop.doctor),
     "Raw data": (data.recon, data.snr),
 }

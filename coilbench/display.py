@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from rich.progress import (
@@ -14,6 +15,7 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from rich.console import Console
@@ -73,6 +75,15 @@ class Display:
                 )
             else:
                 self._progress.update(self._current, note=event.message)
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Stand still while a person is asked something."""
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
 
     def _finish(self) -> None:
         if self._current is None:

@@ -61,7 +61,9 @@ def _material(sample: Compartment) -> str:
 
 
 @contextmanager
-def simulated_instruments(seed: int, *, tuned: bool = False) -> Iterator[Mapping[str, Any]]:
+def simulated_instruments(
+    seed: int, *, tuned: bool = False, probes: bool = False
+) -> Iterator[Mapping[str, Any]]:
     """Run every simulated instrument in one process of its own and yield their addresses.
 
     Parameters
@@ -70,6 +72,8 @@ def simulated_instruments(seed: int, *, tuned: bool = False) -> Iterator[Mapping
         Which array, load and noise.
     tuned
         Start with the array tuned and matched.
+    probes
+        With two probes, and cables that can be moved.
 
     Raises
     ------
@@ -77,8 +81,7 @@ def simulated_instruments(seed: int, *, tuned: bool = False) -> Iterator[Mapping
         The process ended before it was ready; its words are in the text.
     """
     command = [sys.executable, "-m", "hil_fixtures.instruments.lab", "--seed", str(seed)]
-    if tuned:
-        command.append("--tuned")
+    command += [word for word, wanted in (("--tuned", tuned), ("--probes", probes)) if wanted]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
@@ -92,11 +95,10 @@ def simulated_instruments(seed: int, *, tuned: bool = False) -> Iterator[Mapping
             process.terminate()
 
 
-def serve(seed: int, *, tuned: bool) -> int:
+def serve(seed: int, *, tuned: bool, probes: bool = False) -> int:
     """Serve the simulated instruments at DEFAULT_ADDRESSES until Ctrl-C and return the exit code."""
     command = [sys.executable, "-m", "hil_fixtures.instruments.lab", "--seed", str(seed), "--default-ports"]
-    if tuned:
-        command.append("--tuned")
+    command += [word for word, wanted in (("--tuned", tuned), ("--probes", probes)) if wanted]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         try:
             return process.wait()

@@ -15,9 +15,9 @@ from coilbench.commands.options import (
     Serial,
     Simulated,
     Tuned,
-    bench_file,
     finish,
     next_steps,
+    on_bench,
     watched,
 )
 
@@ -39,9 +39,9 @@ def sweep(
 
     with (
         watched(quiet=as_json) as watcher,
-        bench_file(bench, runs, simulated=simulated, seed=seed, tuned=tuned) as path,
+        on_bench(bench, runs, simulated=simulated, seed=seed, tuned=tuned) as at,
     ):
-        outcome = sweep_array(path, runs, watcher, serial_number=serial, tuner=not no_tuner)
+        outcome = sweep_array(at.path, runs, watcher, serial_number=serial, tuner=not no_tuner)
     finish(outcome, as_json=as_json, next_steps=next_steps(outcome, "coilbench tune", runs))
 
 
@@ -58,9 +58,9 @@ def tune(
 
     with (
         watched(quiet=as_json) as watcher,
-        bench_file(bench, runs, simulated=simulated, seed=seed) as path,
+        on_bench(bench, runs, simulated=simulated, seed=seed) as at,
     ):
-        outcome = tune_array(path, runs, watcher, serial_number=serial)
+        outcome = tune_array(at.path, runs, watcher, serial_number=serial)
     finish(outcome, as_json=as_json, next_steps=next_steps(outcome, "coilbench sweep", runs))
 
 
@@ -81,7 +81,7 @@ def match(
 
     with (
         watched(quiet=as_json) as watcher,
-        bench_file(bench, runs, simulated=simulated, seed=seed, tuned=tuned) as path,
+        on_bench(bench, runs, simulated=simulated, seed=seed, tuned=tuned) as at,
     ):
-        outcome = match_array(path, runs, watcher, serial_number=serial, adjust=not report_only)
+        outcome = match_array(at.path, runs, watcher, serial_number=serial, adjust=not report_only)
     finish(outcome, as_json=as_json, next_steps=next_steps(outcome, "coilbench tune", runs))

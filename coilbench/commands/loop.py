@@ -62,11 +62,12 @@ def init(
 def sim(
     seed: Annotated[int, typer.Option(min=0, help="Which simulated array, load and noise.")] = 1,
     tuned: Annotated[bool, typer.Option("--tuned", help="Start with the array tuned and matched.")] = False,
+    probes: Annotated[bool, typer.Option("--probes", help="With two probes and movable cables.")] = False,
 ) -> None:
     """Serve the simulated instruments at the addresses of a fresh bench file until Ctrl-C."""
     from coilbench.simulated_bench import serve
 
-    raise typer.Exit(serve(seed, tuned=tuned))
+    raise typer.Exit(serve(seed, tuned=tuned, probes=probes))
 
 
 def doctor(bench: BenchPath = Path("bench.toml"), as_json: Json = False) -> None:

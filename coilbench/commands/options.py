@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+
+from coilbench.base.errors import BenchFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,29 +43,70 @@ def watched(*, quiet: bool) -> Iterator[Any]:
         yield display
 
 
+@dataclass(frozen=True, slots=True)
+class OnBench:
+    """A bench that may be simulated.
+
+    Parameters
+    ----------
+    path
+        Its bench file.
+    operator
+        Address of who does what a person is asked to do; None: the person at the terminal.
+    probes
+        The analyzer's ports of two probes; None: not said.
+    """
+
+    path: Path
+    operator: str | None = None
+    probes: tuple[int, int] | None = None
+
+
 @contextmanager
-def bench_file(bench: Path, runs: Path, *, simulated: bool, seed: int, tuned: bool = False) -> Iterator[Path]:
-    """Yield the path of a bench file: the one named, or one of simulated instruments that run meanwhile.
+def on_bench(
+    bench: Path, runs: Path, *, simulated: bool, seed: int, tuned: bool = False, probes: bool = False
+) -> Iterator[OnBench]:
+    """Yield the bench of a bench file, or simulated instruments that run meanwhile.
 
     Parameters
     ----------
     bench
-        As named.
+        Bench file, as named.
     runs
         Where the simulated bench's file is written.
-    simulated, seed, tuned
-        As asked for.
+    simulated, seed, tuned, probes
+        As asked for; ``probes`` puts two probes and cables that can be moved on the simulated bench.
     """
     if not simulated:
-        yield bench
+        yield OnBench(bench)
         return
     from coilbench.simulated_bench import bench_file_text, simulated_instruments
 
-    with simulated_instruments(seed, tuned=tuned) as addresses:
+    with simulated_instruments(seed, tuned=tuned, probes=probes) as at:
         runs.mkdir(parents=True, exist_ok=True)
         path = runs / "simulated-bench.toml"
-        path.write_text(bench_file_text(addresses), encoding="utf-8")
-        yield path
+        path.write_text(bench_file_text(at), encoding="utf-8")
+        ports = at.get("probe_ports")
+        yield OnBench(path, at.get("operator"), None if ports is None else (ports[0], ports[1]))
+
+
+def port_pair(text: str | None, /) -> tuple[int, int] | None:
+    """Return two ports from a text such as ``"17,18"``.
+
+    Raises
+    ------
+    BenchFileError
+        It is no such text.
+    """
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        raise BenchFileError(f"--probes takes the two ports of the probes, such as 17,18; got {text!r}")
+    first, second = (int(part) for part in parts)
+    if first == second or min(first, second) < 1:
+        raise BenchFileError(f"--probes takes two different ports, counted from 1; got {text!r}")
+    return first, second
 
 
 def finish(outcome: Outcome, *, as_json: bool, next_steps: tuple[str, ...]) -> NoReturn:

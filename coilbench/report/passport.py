@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +12,7 @@ from coilbench.base.verdict import Judged, Verdict, overall
 from coilbench.report import coil_figures, figures
 from coilbench.report.coil_figures import TrendLine
 from coilbench.report.page import Page, Rows, Section, render
+from coilbench.report.probing_sections import plus_minus
 from coils.quality import Comparison, compare_records, headline_numbers
 from coils.quality.record import as_array
 
@@ -155,8 +155,8 @@ def _resonances(history: History) -> Section | None:
                     if fit is None
                     else (
                         f"{fit.frequency.value / 1e6:.4f}",
-                        _plus_minus(fit.q_loaded, 1),
-                        _plus_minus(fit.q_unloaded, 1),
+                        plus_minus(fit.q_loaded),
+                        plus_minus(fit.q_unloaded),
                         "",
                     )
                 )
@@ -180,11 +180,11 @@ def _loading_rows(groups: Sequence[NucleusRecord]) -> Rows:
         else (
             str(channel),
             group.nucleus,
-            _plus_minus(loading.q_unloaded, 1),
-            _plus_minus(loading.q_loaded, 1),
-            _plus_minus(loading.ratio, 3),
-            _plus_minus(loading.snr_share, 3),
-            _plus_minus(loading.noise_figure_db, 2),
+            plus_minus(loading.q_unloaded),
+            plus_minus(loading.q_loaded),
+            plus_minus(loading.ratio),
+            plus_minus(loading.snr_share),
+            plus_minus(loading.noise_figure_db),
         )
         for group in groups
         for channel, loading in enumerate(group.loadings or (), start=1)
@@ -326,11 +326,3 @@ def _when(record: CoilRecord) -> str:
 def _shown(value: float, unit: str, digits: int = 6) -> str:
     """Return a number with its unit; frequencies with a prefix."""
     return engineering(value, unit, digits=digits) if unit == "Hz" else f"{value:.{digits}g} {unit}".strip()
-
-
-def _plus_minus(reading: Reading, digits: int) -> str:
-    """Return a reading with its expanded uncertainty, two figures of it; without one ``digits`` decimals."""
-    if not reading.uncertainty:
-        return f"{reading.value:.{digits}f}"
-    decimals = min(6, max(0, 1 - math.floor(math.log10(reading.uncertainty))))
-    return f"{reading.value:.{decimals}f} ± {reading.uncertainty:.{decimals}f}"
