@@ -10,7 +10,7 @@ resistance (through the sample) and ρ_ii = 1; β_i is the coupling of port i (1
 the port's reflection while no current can flow in its loop. So with those open-loop reflections at hand S
 gives ξ, ρ and β of all channels at once; without them a pair gives |kQ| only, and that ambiguously.
 
-Two matched loops: |S21| = x / (1 + x²), |S11| = x² / (1 + x²), x = kQ/2 (the case N = 2, β = 1, ρ = 1).
+The case N = 2, β = 1, ρ = 1 is that of `coils.resonance.matched`, with its ambiguity resolved by the phases.
 Source: Haus, Waves and Fields in Optoelectronics, chapter 7 (a port's reflection as a direct part plus a
 decaying mode); the N-loop form is the same reasoning with an impedance matrix.
 """
@@ -34,8 +34,6 @@ LOSSLESS: Final = 0.9
 #: rad; open-loop reflections further apart than this leave the sign of k open (the square root of a
 #: reflection has two signs, and channels built alike differ by less).
 _ALIKE: Final = 0.8 * math.pi
-#: Largest |S21| of two loops, at x = 1 (with a margin for noise); more is not a pair of single loops.
-_LARGEST_TRANSMISSION: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,70 +188,3 @@ def _port_phases(opened: NDArray[np.complex128]) -> tuple[NDArray[np.complex128]
     away = np.angle(unit / mean)
     phase = np.sqrt(mean) * np.exp(0.5j * away)
     return np.asarray(phase, dtype=np.complex128), bool(np.ptp(away) < _ALIKE)
-
-
-@dataclass(frozen=True, slots=True)
-class PairCandidate:
-    """One value of kQ that explains a pair's transmission.
-
-    Parameters
-    ----------
-    kq
-        |k| Q of two equal, matched loops.
-    uncertainty
-        Standard.
-    reflection
-        |S11| that this branch predicts.
-    deviation
-        Between predicted and measured |S11|, in standard uncertainties; nan where it was not measured.
-    """
-
-    kq: float
-    uncertainty: float
-    reflection: float
-    deviation: float
-
-
-def pair_candidates(
-    s21: float, s11: float | None = None, *, uncertainty: float = 0.003
-) -> tuple[PairCandidate, ...]:
-    """Return both kQ that two equal, tuned and matched loops may have, the likelier first.
-
-    Parameters
-    ----------
-    s21, s11
-        Magnitudes; the reflection tells the branches apart, and is best averaged over both ports.
-    uncertainty
-        Standard uncertainty of either magnitude, linear.
-
-    Raises
-    ------
-    MeasurementError
-        More transmission than two loops can have.
-
-    Notes
-    -----
-    |S21| = x / (1 + x²) has the solutions x and 1/x: k = 0.003 and k = 0.03 can read alike.
-    """
-    if not 0.0 <= s21 <= _LARGEST_TRANSMISSION + 3.0 * uncertainty:
-        raise MeasurementError(
-            f"|S21| = {s21:.3f} exceeds the {_LARGEST_TRANSMISSION} that two matched loops can pass"
-        )
-    size = min(s21, _LARGEST_TRANSMISSION)
-    weak = 2.0 * size / (1.0 + math.sqrt(max(1.0 - 4.0 * size**2, 0.0)))
-    found = []
-    for x in (weak, 1.0 / weak) if weak > 0.0 else (0.0,):
-        slope = abs(1.0 - x**2) / (1.0 + x**2) ** 2
-        reflection = x**2 / (1.0 + x**2)
-        # At the top of the curve the slope vanishes and the curvature 1/4 limits x instead.
-        spread = min(
-            uncertainty / slope if slope > 0.0 else math.inf, 2.0 * math.sqrt(max(uncertainty, 0.0)) * x
-        )
-        away = math.nan if s11 is None else _deviation(reflection, s11, x, spread, uncertainty)
-        found.append(PairCandidate(2.0 * x, 2.0 * spread, reflection, away))
-    return tuple(sorted(found, key=lambda one: one.kq if math.isnan(one.deviation) else abs(one.deviation)))
-
-
-def _deviation(reflection: float, measured: float, x: float, spread: float, uncertainty: float) -> float:
-    total = math.hypot(uncertainty, spread * 2.0 * x / (1.0 + x**2) ** 2)
-    return (measured - reflection) / total if total > 0.0 else math.copysign(math.inf, measured - reflection)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from coilbench.base.errors import MeasurementError
-from coils.decoupling.couplings import find_couplings, pair_candidates
+from coils.decoupling.couplings import find_couplings
 
 F0 = 33.8e6
 W0 = 2 * np.pi * F0
@@ -152,27 +152,3 @@ def test_what_does_not_belong_together_is_refused() -> None:
         find_couplings(np.eye(2, dtype=complex), np.ones(2, dtype=complex))
     with pytest.raises(ValueError, match="do not fit"):
         find_couplings(s, opened[:2])
-
-
-@pytest.mark.parametrize("kq", [0.1, 0.7, 1.9, 2.3, 12.0])
-def test_the_reflection_tells_the_two_branches_apart(kq: float) -> None:
-    """|S21| alone has two solutions; |S11| of the nodal solution picks the one that was put in."""
-    x_loop, r = 50.0, 0.25
-    z = np.array([[r + 1j * x_loop, 1j * kq * r], [1j * kq * r, r + 1j * x_loop]])
-    shunt, series = match_elements(r, x_loop)
-    s = Bench(z, np.full(2, shunt), np.full(2, series)).scattering()
-    found = pair_candidates(abs(s[1, 0]), abs(s[0, 0]), uncertainty=1e-3)
-    assert found[0].kq == pytest.approx(kq, rel=1e-5)
-    assert found[0].kq * found[1].kq == pytest.approx(4.0)
-    assert abs(found[0].deviation) < 0.1 < abs(found[1].deviation)
-    smaller = pair_candidates(abs(s[1, 0]), uncertainty=1e-3)[0]
-    assert smaller.kq <= 2.0
-    assert np.isnan(smaller.deviation)
-
-
-def test_more_transmission_than_two_loops_can_pass_is_refused() -> None:
-    """-6 dB is the most."""
-    assert pair_candidates(0.502, uncertainty=1e-3)[0].kq == pytest.approx(2.0)
-    with pytest.raises(MeasurementError, match="exceeds"):
-        pair_candidates(0.51, uncertainty=1e-3)
-    assert pair_candidates(0.0)[0].kq == 0.0
