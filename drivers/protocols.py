@@ -165,6 +165,7 @@ class TimePlan:
     power_dbm: float = 0.0
 
 
+@runtime_checkable
 class TransientAnalyzer(NetworkAnalyzer, Protocol):
     """A network analyzer that can also follow one S-parameter over time."""
 
@@ -373,4 +374,41 @@ class Scanner(Instrument, Protocol):
 
     def wait(self, *, abort: Abort = never) -> None:
         """Wait until the repetitions asked for have been played."""
+        ...
+
+
+class SwitchMatrix(Instrument, Protocol):
+    """Connects the few ports of an analyzer to some of the many ports of a device."""
+
+    @property
+    def analyzer_ports(self) -> tuple[int, ...]:
+        """Ports on the analyzer's side, counted from 1."""
+        ...
+
+    @property
+    def device_ports(self) -> tuple[int, ...]:
+        """Ports on the device's side, counted from 1."""
+        ...
+
+    @property
+    def connected(self) -> tuple[int, ...] | None:
+        """Device ports at analyzer port 1, 2, ...; empty when parked; None when not known."""
+        ...
+
+    def connect(self, device_ports: Sequence[int], /) -> tuple[int, ...]:
+        """Connect analyzer port 1, 2, ... to ``device_ports``, breaking before making, and read back.
+
+        Every other device port ends in its load, always the same one.
+
+        Raises
+        ------
+        ValueError
+            No such connection; nothing has moved.
+        InstrumentFault
+            A relay (named) is not where it was sent.
+        """
+        ...
+
+    def park(self) -> None:
+        """Let every device port end in its load."""
         ...

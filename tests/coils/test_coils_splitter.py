@@ -115,7 +115,7 @@ def splitter(shared_data):
 def test_the_four_port_agrees_with_the_maker_as_well_as_the_budget_says(splitter):
     """95 % of all S-parameters from 10 MHz to 4 GHz lie in their 95 % circle around the maker's.
 
-    Found: 98 % inside; the median difference is 0.24 of the expanded uncertainty.
+    Found: 99 % inside; the median difference is 0.53 of the expanded uncertainty.
     """
     assert not splitter.assembly.missing
     assert not splitter.assembly.suspicions
@@ -160,7 +160,7 @@ def test_the_two_directions_and_all_pairs_agree(splitter):
 
 
 def test_the_ports_that_mirror_each_other_are_listed_as_indistinguishable(splitter):
-    """A hybrid's opposite ports reflect alike: a wrong cable between them cannot be seen, and this is told."""
+    """A hybrid's opposite ports reflect alike: a wrong cable between them cannot be seen, and it is told."""
     assert indistinguishable_ports(splitter.assembly, REPEATABILITY) == MIRRORED
 
 

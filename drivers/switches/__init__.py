@@ -1,0 +1,1 @@
+"""Switch matrices between a network analyzer and the ports of a device."""
