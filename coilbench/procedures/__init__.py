@@ -5,12 +5,13 @@ Each takes open instruments (or what was scanned), tells its events, and returns
 
 from coilbench.procedures.characterise import CharacterisePlan, characterise
 from coilbench.procedures.decouple import DecouplePlan, measure_decoupling
-from coilbench.procedures.detune import DetunePlan, SwitchingPlan, measure_detuning
+from coilbench.procedures.detune import DetunePlan, measure_detuning
 from coilbench.procedures.detuning import check_detuning
 from coilbench.procedures.probing import ProbeReading
 from coilbench.procedures.qfactor import QPlan, measure_q
 from coilbench.procedures.quantify import check_noise, quantify_scan
 from coilbench.procedures.scan import scan_phantom, scan_plan
+from coilbench.procedures.switching import SwitchingPlan
 from coilbench.procedures.tune import NucleusPorts, TunePlan, nucleus_ports, tune
 
 __all__ = [

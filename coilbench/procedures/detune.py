@@ -11,13 +11,11 @@ switching times.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from coilbench.base import operator
-from coilbench.base.errors import MeasurementError, RunAborted
+from coilbench.base.errors import MeasurementError
 from coilbench.base.events import Event, EventSink, ignore
 from coilbench.procedures.probing import (
     ProbeReading,
@@ -27,18 +25,14 @@ from coilbench.procedures.probing import (
     read_probes,
     set_bias,
 )
+from coilbench.procedures.switching import SwitchedChannel, SwitchingPlan, record_switching
 from coils.decoupling.measures import Decibels, Reading, detuning_depth
-from coils.decoupling.switching import Switching, switching_time
-from drivers.protocols import Abort, TimePlan, never
+from drivers.protocols import Abort, TransientAnalyzer, never
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
     from coilbench.base.operator import Ask
     from coilbench.procedures.tune import NucleusPorts
-    from drivers.protocols import NetworkAnalyzer, TransientAnalyzer, Tuner
+    from drivers.protocols import NetworkAnalyzer, Tuner
 
 #: Part of what the phantom adds that may differ between channels (standard uncertainty): a phantom a few
 #: millimetres off the middle.
@@ -47,30 +41,6 @@ _OFF_CENTRE: Final = 0.1
 #: quarter of a loop's width away couples to each neighbour by a sixth of what it does to its own loop, which
 #: counts twice (Neumann's integral for overlapped loops on a cylinder).
 _NEIGHBOURS: Final = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchingPlan:
-    """How switching is recorded.
-
-    Parameters
-    ----------
-    duration, points
-        Of one record after the edge, s; a record of a quarter of it before the edge is added.
-    repeats
-        Records averaged: one alone is too noisy at microseconds.
-    if_bandwidth, power_dbm
-        Hz and dBm; a point lasts one over the bandwidth.
-    tolerance
-        Part of the step within which the current must stay to be switched.
-    """
-
-    duration: float = 100e-6
-    points: int = 101
-    repeats: int = 16
-    if_bandwidth: float = 1e6
-    power_dbm: float = 0.0
-    tolerance: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,26 +105,6 @@ class DetunedChannel:
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchedChannel:
-    """One channel's switching at one nucleus, from the edge of the bias current.
-
-    Parameters
-    ----------
-    channel, nucleus
-        From 1.
-    off
-        Bias on: the channel is detuned.
-    on
-        Bias off: the channel is tuned again.
-    """
-
-    channel: int
-    nucleus: str
-    off: Switching
-    on: Switching
-
-
-@dataclass(frozen=True, slots=True)
 class DetuningResult:
     """What was measured.
 
@@ -193,10 +143,7 @@ class DetuningResult:
                 }
                 for row in self.channels
             ],
-            "switching": [
-                {"channel": row.channel, "nucleus": row.nucleus, "off": asdict(row.off), "on": asdict(row.on)}
-                for row in self.switching
-            ],
+            "switching": [row.data() for row in self.switching],
             "refusals": [
                 {"channel": channel, "nucleus": nucleus, "reason": reason}
                 for (channel, nucleus), reason in self.refusals.items()
@@ -205,7 +152,7 @@ class DetuningResult:
 
 
 def measure_detuning(
-    analyzer: TransientAnalyzer,
+    analyzer: NetworkAnalyzer,
     tuner: Tuner,
     plan: DetunePlan,
     *,
@@ -217,6 +164,8 @@ def measure_detuning(
 
     Parameters
     ----------
+    analyzer
+        Switching needs a `drivers.protocols.TransientAnalyzer`.
     ask
         Told what to do with probes and phantom; returns when it is done.
 
@@ -246,7 +195,7 @@ def measure_detuning(
                     refusals[channel, group.nucleus] = str(error)
                     emit(Event("detune.refused", f"channel {channel}, {group.nucleus}: switching: {error}"))
                 else:
-                    emit(_told_switching(switched[-1]))
+                    emit(switched[-1].event())
     return DetuningResult(tuple(rows), tuple(switched), refusals, background)
 
 
@@ -306,59 +255,21 @@ def _depths(
 
 
 def _switching(
-    analyzer: TransientAnalyzer,
+    analyzer: NetworkAnalyzer,
     tuner: Tuner,
     plan: DetunePlan,
     channel: int,
     group: NucleusPorts,
     abort: Abort,
 ) -> SwitchedChannel:
-    """Record both edges of one channel's bias."""
-    how = plan.switching
-    if how is None:
-        raise ValueError("the plan does not record switching")
-    first, second = plan.probes.ports
-    over_time = TimePlan(
-        out=second,
-        source=first,
-        frequency=group.frequency,
-        duration=how.duration,
-        points=how.points,
-        if_bandwidth=how.if_bandwidth,
-        power_dbm=how.power_dbm,
-    )
+    """Record both edges of one channel's bias, all others detuned."""
+    how = plan.switching or SwitchingPlan()
+    if not isinstance(analyzer, TransientAnalyzer):
+        raise MeasurementError(f"{analyzer.name} records no time sweeps; measure switching with another one")
     only(tuner, channel, plan.every_channel, plan.bias_current)
-    edges: dict[float, list[NDArray[np.complex128]]] = {plan.bias_current: [], 0.0: []}
-    steady: dict[float, list[NDArray[np.complex128]]] = {plan.bias_current: [], 0.0: []}
-    times = np.empty(0)
-    for _ in range(how.repeats):
-        for current, records in edges.items():
-            if abort():
-                raise RunAborted("stopped between two records of switching")
-            steady[current].append(analyzer.record(over_time, abort=abort)[1])
-            times, values = analyzer.record(over_time, _setting(tuner, channel, current), abort=abort)
-            records.append(values)
-    found = []
-    for current, records in edges.items():
-        before = np.mean(steady[current], axis=0)[: max(how.points // 4, 8)]
-        # A free-running record of the state before the edge, at the times it would have had.
-        spacing = float(times[1] - times[0])
-        earlier = -spacing * np.arange(before.size, 0, -1)
-        found.append(
-            switching_time(
-                np.concatenate((earlier, times)),
-                np.concatenate((before, np.mean(records, axis=0))),
-                tolerance=how.tolerance,
-            )
-        )
-    return SwitchedChannel(channel, group.nucleus, found[0], found[1])
-
-
-def _setting(tuner: Tuner, channel: int, current: float) -> Callable[[], None]:
-    def act() -> None:
-        tuner.set_bias(channel, current)
-
-    return act
+    over_time = how.time_plan(plan.probes.ports, group.frequency)
+    off, on = record_switching(analyzer, tuner, how, over_time, channel, plan.bias_current, abort=abort)
+    return SwitchedChannel(channel, group.nucleus, off, on)
 
 
 def _told(row: DetunedChannel) -> Event:
@@ -366,18 +277,4 @@ def _told(row: DetunedChannel) -> Event:
         "detune.depth",
         f"channel {row.channel}, {row.nucleus}: detuned by {row.depth}",
         {"channel": row.channel, "nucleus": row.nucleus, **decibels_data(row.depth)},
-    )
-
-
-def _told_switching(row: SwitchedChannel) -> Event:
-    return Event(
-        "detune.switching",
-        f"channel {row.channel}, {row.nucleus}: off in {row.off.settling * 1e6:.1f} us, on again in "
-        f"{row.on.settling * 1e6:.1f} us",
-        {
-            "channel": row.channel,
-            "nucleus": row.nucleus,
-            "off": row.off.settling,
-            "on": row.on.settling,
-        },
     )
