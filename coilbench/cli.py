@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from coilbench.base.errors import COULD_NOT_MEASURE, CoilbenchError
-from coilbench.commands import array, data, loop, passport, probing
+from coilbench.commands import array, data, design, loop, passport, probing
 
 app = typer.Typer(
     name="coilbench",
@@ -126,6 +126,7 @@ _COMMANDS: Final = {
         probing.decouple,
         probing.qfactor,
         probing.detune,
+        design.design,
         passport.passport,
     ),
     "The bench": (loop.init, loop.sim, loop.doctor),

@@ -110,9 +110,7 @@ def preamplifier_sections(found: DecouplingResult, limit_db: float, /) -> tuple[
         for row in found.preamplifiers
     )
     table = Rows(("channel", "nucleus", "decoupling", "phase"), rows)
-    text = (
-        "The probes' reading with 50 Ω over that with the preamplifier; the phase of its cable is tuned."
-    )
+    text = "The probes' reading with 50 Ω over that with the preamplifier; the phase of its cable is tuned."
     return (Section("Preamplifier decoupling", text, drawings, (table,)),)
 
 
