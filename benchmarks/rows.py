@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from assembly_rows import ROWS as ASSEMBLY_ROWS
+from magnetics_rows import MAGNETICS_ROWS
 from table import Row, compare
 
 if TYPE_CHECKING:
@@ -106,5 +107,5 @@ def query() -> Row:
 
 
 ROWS: Final[Mapping[str, Callable[[], Row]]] = MappingProxyType(
-    {"qfactor": qfactor, "gridding": gridding, "query": query, **ASSEMBLY_ROWS}
+    {"qfactor": qfactor, "gridding": gridding, "query": query, **ASSEMBLY_ROWS, **MAGNETICS_ROWS}
 )

@@ -8,6 +8,7 @@ bent, turned and moved into place.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -103,11 +104,17 @@ class Loop:
         for start, vector in zip(self.path, self.segments, strict=True):
             share = float(np.linalg.norm(vector)) / spacing
             panels = max(1, int(np.ceil(share)))
-            abscissae, weights = leggauss(2 + int(np.ceil((_NODES_PER_SPACING - 2) * share / panels)))
+            abscissae, weights = _gauss(2 + int(np.ceil((_NODES_PER_SPACING - 2) * share / panels)))
             places = (np.arange(panels)[:, None] + 0.5 * (1.0 + abscissae)).ravel() / panels
             points.append(start + places[:, None] * vector)
             elements.append(np.tile(0.5 * weights, panels)[:, None] * (vector / panels))
         return np.concatenate(points), np.concatenate(elements)
+
+
+@lru_cache(maxsize=_NODES_PER_SPACING)
+def _gauss(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    abscissae, weights = leggauss(count)
+    return np.asarray(abscissae), np.asarray(weights)
 
 
 def strip_wire_radius(width: float, thickness: float = 0.0) -> float:

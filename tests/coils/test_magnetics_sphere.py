@@ -184,6 +184,24 @@ def test_field_with_waves_loses_the_power_that_the_resistance_states() -> None:
     assert expansion.resistance(PROTON)[0, 0, 0] == pytest.approx(lost, rel=1e-4)
 
 
+def test_field_with_waves_travels_and_decays_as_e_to_the_jwt_says() -> None:
+    """Laplacian B = -ω mu0 (ω eps - jσ) B with this sign of σ, and no divergence; central differences."""
+    omega, h = 2 * np.pi * PROTON, 2e-4
+    expansion = multipoles([rectangle(0.1, 0.08, 1e-3).moved((0.02, 0.01, 0.13))], HEAD)
+    points = np.array(((0.0, 0.01, 0.02), (0.03, -0.02, -0.01), (-0.02, 0.03, 0.03)))
+    here = expansion.field(points, PROTON)[0]
+    ahead, behind = (
+        [expansion.field(points + sign * h * np.eye(3)[axis], PROTON)[0] for axis in range(3)]
+        for sign in (1, -1)
+    )
+    laplacian = sum(a + b - 2 * here for a, b in zip(ahead, behind, strict=True)) / h**2
+    squared = omega * MU0 * (omega * 8.8541878128e-12 * 80.0 - 0.6j)
+    # h² / 12 of the fourth derivative: (30/m h)² / 12 = 3e-6
+    assert np.allclose(laplacian, -squared * here, rtol=0, atol=2e-5 * np.abs(squared * here).max())
+    divergence = sum(ahead[axis][:, axis] - behind[axis][:, axis] for axis in range(3)) / (2 * h)
+    assert np.abs(divergence).max() < 1e-5 * np.abs(here).max() * 30
+
+
 def test_a_ring_of_loops_has_a_circulant_positive_matrix() -> None:
     """Symmetry of the array; noise power of no combination of currents is negative."""
     matrix = multipoles(cylinder_array(6, 0.12, 0.1, 1e-3), HEAD).resistance((SODIUM, PROTON))
