@@ -1,177 +1,56 @@
 """Tune and match all ports of an array at their frequencies, with the bench's analyzer and tuner.
 
-The decisions are in `coils.tuning.local`; here they meet instruments: a wide sweep before, narrow sweeps around
-every nucleus' frequency while tuning (wide ones when dips must be found), a wide sweep after. Every sweep and
-every move is an event with all its data. Detuning bias is switched off first. Nothing is assumed of what was
-set: frequencies and positions are read back.
+The decisions are in `coils.tuning`; here they meet instruments. With a drawing of the array the model leads
+(`coils.tuning.by_design`); what it leaves above the limit, and arrays without a drawing, are tuned by their
+measured slopes (`coils.tuning.local`). Every sweep and every move is an event with all its data, positions
+before it included: each move can be taken back. Detuning bias is switched off first. Nothing is assumed of
+what was set: frequencies and positions are read back. A sweep that fails is taken again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from coilbench.base.errors import RunAborted
+from coilbench.base.errors import InstrumentFault, ReplyTimeout, RunAborted
 from coilbench.base.events import Event, EventSink, ignore
-from coils.quality import decibels
-from coils.tuning.local import advance, begin
-from coils.tuning.local_state import ArraySweep, Move, Phase, Stop, TunablePort, TuningGoal, TuningState
-from drivers.protocols import Abort, Segment, SweepPlan, never
+from coilbench.procedures.tune_plan import (
+    NucleusPorts,
+    PortOutcome,
+    TunePlan,
+    TuneResult,
+    nucleus_ports,
+    reflection_levels,
+)
+from coils.tuning import by_design, local
+from coils.tuning.belief import Prior
+from coils.tuning.by_design import Finished, HomeAndReturn
+from coils.tuning.local_state import ArraySweep, Move, Phase, Stop
+from drivers.protocols import Abort, never
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     import skrf
 
-    from coilbench.bench_file import BenchFile
+    from coils.tuning.by_design import DesignTuning
+    from coils.tuning.local_state import TuningState, Unreached
     from drivers.protocols import NetworkAnalyzer, Tuner
 
-#: Half width of the narrow sweeps over their centre, and their points: a loaded bandwidth is about 1 %.
+__all__ = ["NucleusPorts", "TunePlan", "TuneResult", "nucleus_ports", "reflection_levels", "tune"]
+
+#: Half width of the narrow sweeps by slopes over their centre, and the points of all narrow sweeps: a loaded
+#: bandwidth is about 1 %.
 NARROW_SPAN: Final = 0.02
 _NARROW_POINTS: Final = 21
+_DESIGN_POINTS: Final = 61
+_KEPT_POINTS: Final = 121
 #: Fewest points of a wide sweep that shows every dip.
 _WALKING_POINTS: Final = 201
-
-
-@dataclass(frozen=True, slots=True)
-class NucleusPorts:
-    """The ports of one nucleus, in the order of the channels.
-
-    Parameters
-    ----------
-    nucleus
-        Name, such as ``"23Na"``.
-    frequency
-        Where the ports shall not reflect, Hz.
-    ports
-        Analyzer ports of channel 1, 2, ..., counted from 1.
-    axis_prefix
-        As in the axes' names ``ch1.<prefix>.tune`` and ``ch1.<prefix>.match``.
-    """
-
-    nucleus: str
-    frequency: float
-    ports: tuple[int, ...]
-    axis_prefix: str
-
-    def tunable_ports(self) -> tuple[TunablePort, ...]:
-        """Return the ports with their axes."""
-        return tuple(
-            TunablePort(
-                port,
-                self.frequency,
-                f"ch{channel}.{self.axis_prefix}.tune",
-                f"ch{channel}.{self.axis_prefix}.match",
-            )
-            for channel, port in enumerate(self.ports, start=1)
-        )
-
-
-def nucleus_ports(file: BenchFile, /) -> tuple[NucleusPorts, ...]:
-    """Return the array's ports by nucleus, in rising order of frequency."""
-    groups = [
-        NucleusPorts(name, file.larmor_frequency(name), file.array.ports[name], file.array.axes[name])
-        for name in file.array.nuclei
-    ]
-    return tuple(sorted(groups, key=lambda group: group.frequency))
-
-
-@dataclass(frozen=True, slots=True)
-class TunePlan:
-    """What to tune and how to sweep.
-
-    Parameters
-    ----------
-    nuclei
-        In rising order of frequency.
-    goal
-        Limit, aim and how to move.
-    span
-        Half width of the wide sweeps over their centre.
-    points
-        Of the wide sweeps, for each nucleus.
-    if_bandwidth, power_dbm
-        Of all sweeps, Hz and dBm.
-    """
-
-    nuclei: tuple[NucleusPorts, ...]
-    goal: TuningGoal = field(default_factory=TuningGoal)
-    span: float = 0.2
-    points: int = 201
-    if_bandwidth: float = 1e3
-    power_dbm: float = -10.0
-
-    def sweep_plan(self, span: float, points: int) -> SweepPlan:
-        """Return one segment around each nucleus; an odd number of points puts its frequency on the axis."""
-        segments = tuple(
-            Segment(group.frequency * (1.0 - span), group.frequency * (1.0 + span), points | 1)
-            for group in self.nuclei
-        )
-        return SweepPlan(segments, self.if_bandwidth, self.power_dbm)
-
-
-@dataclass(frozen=True, slots=True)
-class PortOutcome:
-    """What became of one port.
-
-    Parameters
-    ----------
-    port, channel
-        Counted from 1.
-    nucleus
-        Name.
-    frequency
-        Hz.
-    before_db, after_db
-        |S_ii| at ``frequency`` in the wide sweeps.
-    reached
-        Whether ``after_db`` is below the limit.
-    reason
-        Why not; empty when reached.
-    """
-
-    port: int
-    channel: int
-    nucleus: str
-    frequency: float
-    before_db: float
-    after_db: float
-    reached: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class TuneResult:
-    """A finished tuning.
-
-    Parameters
-    ----------
-    before, after
-        Wide sweeps; ports in rising order.
-    ports
-        In the order of the plan.
-    sweeps
-        All sweeps of the array, the two wide ones included.
-    moves
-        Trimmer movements: axes moved, summed over all moves (running back to approach from below not
-        counted).
-    positions
-        Of every axis at the end.
-    """
-
-    before: skrf.Network
-    after: skrf.Network
-    ports: tuple[PortOutcome, ...]
-    sweeps: int
-    moves: int
-    positions: dict[str, int]
-
-    @property
-    def reached(self) -> bool:
-        """Whether every port is below the limit."""
-        return all(port.reached for port in self.ports)
+#: Sweeps in a row that may fail.
+_MOST_FAILURES: Final = 4
 
 
 def tune(
@@ -184,19 +63,28 @@ def tune(
 ) -> TuneResult:
     """Tune and match every port of the plan.
 
-    Ports that cannot reach the limit are in the result with the reason; the trimmers then stand where the
-    array was best.
+    Ports that cannot reach the limit are in the result with the reason and, where the model knows it, with
+    the capacitor to change; the trimmers then stand where the array was best.
 
     Raises
     ------
     RunAborted
         ``abort`` said so; the trimmers stay where they are.
     InstrumentError
-        An instrument failed.
+        An instrument failed, and failed again.
     ValueError
         The plan names axes or ports that do not exist.
     """
     return _Tuning(analyzer, tuner, plan, emit, abort).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """What the decisions ended with."""
+
+    unreached: tuple[Unreached, ...]
+    design: DesignTuning | None = None
+    finished: Finished | None = None
 
 
 class _Tuning:
@@ -214,15 +102,19 @@ class _Tuning:
             (port for group in plan.nuclei for port in group.tunable_ports()), key=lambda port: port.port
         )
         self.positions: dict[str, int] = {}
-        self.sweeps = 0
+        self.networks: list[skrf.Network] = []
+        self.swept = (0.0, 0)
+        self.failed = 0
         self.moves = 0
+
+    @property
+    def sweeps(self) -> int:
+        """Sweeps taken."""
+        return len(self.networks)
 
     def run(self) -> TuneResult:
         """Sweep, move and sweep again until it is over."""
-        axes = self.tuner.axes
         self.positions = self.tuner.positions()
-        travel = {name: (axis.minimum, axis.maximum) for name, axis in axes.items()}
-        state, move = begin(self.tunable, travel, self.positions, self.plan.goal)
         for channel in range(1, self.tuner.bias_channels + 1):
             self.tuner.set_bias(channel, 0.0)
         self._say(
@@ -233,75 +125,175 @@ class _Tuning:
             frequencies={group.nucleus: group.frequency for group in self.plan.nuclei},
             positions=dict(self.positions),
         )
-        self._move(move, Phase.BASELINE)
-        self._configure(self.plan.span, self.plan.points)
-        before = self._sweep()
-        self._configure(NARROW_SPAN, _NARROW_POINTS)
-        state, stop = self._iterate(state)
-        if stop.restore is not None:
-            self._move(stop.restore, Phase.STOPPED)
-        self._configure(self.plan.span, self.plan.points)
-        after = self._sweep()
-        ports = self._outcomes(before, after, stop)
-        result = TuneResult(before, after, ports, self.sweeps, self.moves, dict(self.positions))
+        ending = self._by_slopes() if self.plan.design is None else self._by_design()
+        before, after = self.networks[0], self.networks[-1]
+        finished, state = ending.finished, ending.design
+        result = TuneResult(
+            before,
+            after,
+            self._outcomes(before, after, ending.unreached),
+            self.sweeps,
+            self.moves,
+            dict(self.positions),
+            self.failed,
+            () if finished is None else finished.reworks,
+            () if finished is None else finished.suspects,
+            None if state is None or state.estimate is None else state.estimate.belief,
+        )
         self._conclude(result)
         return result
 
-    def _iterate(self, state: TuningState) -> tuple[TuningState, Stop]:
-        """Take narrow sweeps and follow `advance` until it stops."""
+    # By the drawing
+
+    def _by_design(self) -> _Ending:
+        """Follow `coils.tuning.by_design`; what it has no explanation for goes on by slopes."""
+        design = self.plan.design
+        if design is None:
+            raise ValueError("the plan has no design")
+        prior = Prior.from_design(design) if self.plan.kept is None else Prior.kept(self.plan.kept)
+        state = by_design.begin(
+            prior, self._travel(), self.positions, self.plan.goal, check_motors=self.plan.check_motors
+        )
+        while True:
+            purpose = state.purpose
+            self._configure_for(state)
+            state, action = by_design.advance(state, self._swept_array(), self.positions)
+            self._tell_sweep(str(purpose), state.reflections_db, None)
+            if isinstance(action, Finished):
+                break
+            if isinstance(action, HomeAndReturn):
+                self._home_and_return(action)
+            else:
+                self._move(action, str(state.purpose))
+        for suspect in action.suspects:
+            self._say(
+                "tune.suspect",
+                f"{suspect.axis} {suspect.text}: check motor, coupling and cable",
+                axis=suspect.axis,
+                trouble=suspect.kind,
+            )
+        if action.restore is not None:
+            self._move(action.restore, "back to the best")
+            self._swept_array()
+        if action.unreached and not action.reworks and not state.stuck.any():
+            self._say("tune.by_slopes", "the drawing does not explain what is left; going on by slopes")
+            return _Ending(self._by_slopes().unreached, state, action)
+        return _Ending(action.unreached, state, action)
+
+    def _configure_for(self, state: DesignTuning) -> None:
+        span = state.span
+        if span is None:
+            self._configure(self.plan.span, max(self.plan.points, _WALKING_POINTS))
+        else:
+            self._configure(span, _DESIGN_POINTS if span == by_design.NARROW_SPAN else _KEPT_POINTS)
+
+    def _home_and_return(self, action: HomeAndReturn) -> None:
+        self._check_abort()
+        self.tuner.home()
+        self.positions = self.tuner.positions()
+        self._move(Move({}, action.targets), "home and back")
+
+    # By measured slopes
+
+    def _by_slopes(self) -> _Ending:
+        """Follow `coils.tuning.local`."""
+        state, move = local.begin(self.tunable, self._travel(), self.positions, self.plan.goal)
+        self._move(move, str(Phase.BASELINE))
+        if not self.networks:
+            self._configure(self.plan.span, self.plan.points)
+            self._swept_array()
+        self._configure(NARROW_SPAN, _NARROW_POINTS)
+        stop = self._iterate(state)
+        if stop.restore is not None:
+            self._move(stop.restore, str(Phase.STOPPED))
+        self._configure(self.plan.span, self.plan.points)
+        self._swept_array()
+        return _Ending(stop.unreached)
+
+    def _iterate(self, state: TuningState) -> Stop:
+        """Take narrow sweeps and follow `coils.tuning.local.advance` until it stops."""
         wide = False
         while True:
             purpose = state.phase
             if purpose is Phase.WALKING and not wide:
                 wide = True
                 self._configure(self.plan.span, max(self.plan.points, _WALKING_POINTS))
-            network = self._sweep()
-            sweep = ArraySweep(np.asarray(network.f), np.asarray(network.s))
-            state, action = advance(state, sweep, self.positions)
-            levels = dict(zip((port.port for port in self.tunable), state.reflections_db, strict=True))
-            above = sum(level >= self.plan.goal.limit_db for level in levels.values())
-            self._say(
-                "tune.swept",
-                f"sweep {self.sweeps} ({purpose}): {len(levels) - above} of {len(levels)} ports below "
-                f"{self.plan.goal.limit_db:g} dB, worst {max(levels.values()):.1f} dB",
-                sweep=self.sweeps,
-                purpose=str(purpose),
-                reflections_db={str(port): level for port, level in levels.items()},
-                prediction_error=state.error,
-            )
+            state, action = local.advance(state, self._swept_array(), self.positions)
+            self._tell_sweep(str(purpose), state.reflections_db, state.error)
             if isinstance(action, Stop):
-                return state, action
-            self._move(action, state.phase)
+                return action
+            self._move(action, str(state.phase))
+
+    # The instruments
+
+    def _travel(self) -> Mapping[str, tuple[int, int]]:
+        return {name: (axis.minimum, axis.maximum) for name, axis in self.tuner.axes.items()}
 
     def _configure(self, span: float, points: int) -> None:
-        self.analyzer.configure(self.plan.sweep_plan(span, points))
+        if (span, points) != self.swept:
+            self.analyzer.configure(self.plan.sweep_plan(span, points))
+            self.swept = (span, points)
 
-    def _sweep(self) -> skrf.Network:
-        self._check_abort()
-        self.sweeps += 1
-        return self.analyzer.sweep([port.port for port in self.tunable], abort=self.abort)
+    def _swept_array(self) -> ArraySweep:
+        """Sweep all ports; a sweep that fails is taken again."""
+        failures = 0
+        while True:
+            self._check_abort()
+            try:
+                network = self.analyzer.sweep([port.port for port in self.tunable], abort=self.abort)
+            except (InstrumentFault, ReplyTimeout) as error:
+                failures += 1
+                if failures == _MOST_FAILURES:
+                    error.add_note(f"sweep {self.sweeps + 1} failed {failures} times; tuning ends here")
+                    raise
+                self._say("tune.sweep_failed", f"a sweep failed and is taken again: {error}")
+                span, points = self.swept
+                self.analyzer.configure(self.plan.sweep_plan(span, points))
+                continue
+            self.failed += failures
+            self.networks.append(network)
+            return ArraySweep(np.asarray(network.f), np.asarray(network.s))
 
-    def _move(self, move: Move, phase: Phase) -> None:
+    def _move(self, move: Move, purpose: str) -> None:
         """Pass the approach, then go to the targets."""
         self._check_abort()
         if not move.targets:
             return
+        before = {name: self.positions[name] for name in move.targets}
         for targets in (move.approach, move.targets):
             if targets:
                 self.positions.update(self.tuner.move(targets, abort=self.abort))
         self.moves += len(move.targets)
         self._say(
             "tune.moved",
-            f"{len(move.targets)} trimmers moved ({phase})",
-            purpose=str(phase),
+            f"{len(move.targets)} trimmers moved ({purpose})",
+            purpose=purpose,
+            before=before,
             approach=dict(move.approach),
             targets=dict(move.targets),
             positions=dict(self.positions),
         )
 
-    def _outcomes(self, before: skrf.Network, after: skrf.Network, stop: Stop) -> tuple[PortOutcome, ...]:
-        """Judge every port by the wide sweeps; what `coils.tuning.local` knows of a failure is the reason."""
-        reasons = {entry.port: entry.reason for entry in stop.unreached}
+    # What is told
+
+    def _tell_sweep(self, purpose: str, reflections_db: tuple[float, ...], error: float | None) -> None:
+        levels = dict(zip((port.port for port in self.tunable), reflections_db, strict=True))
+        above = sum(level >= self.plan.goal.limit_db for level in levels.values())
+        self._say(
+            "tune.swept",
+            f"sweep {self.sweeps} ({purpose}): {len(levels) - above} of {len(levels)} ports below "
+            f"{self.plan.goal.limit_db:g} dB, worst {max(levels.values()):.1f} dB",
+            sweep=self.sweeps,
+            purpose=purpose,
+            reflections_db={str(port): level for port, level in levels.items()},
+            prediction_error=error,
+        )
+
+    def _outcomes(
+        self, before: skrf.Network, after: skrf.Network, unreached: tuple[Unreached, ...]
+    ) -> tuple[PortOutcome, ...]:
+        """Judge every port by the last sweep; what `coils.tuning` knows of a failure is the reason."""
+        reasons = {entry.port: entry.reason for entry in unreached}
         order = [port.port for port in self.tunable]
         outcomes = []
         for group in self.plan.nuclei:
@@ -332,6 +324,10 @@ class _Tuning:
                     reflection_db=port.after_db,
                     reason=port.reason,
                 )
+        for advice in result.advice:
+            self._say(
+                "tune.advice", f"to make it reachable: {advice}", part=advice.part, change=advice.change
+            )
         worst = max(port.after_db for port in result.ports)
         reached = sum(port.reached for port in result.ports)
         self._say(
@@ -340,6 +336,7 @@ class _Tuning:
             f"{result.sweeps} sweeps and {result.moves} trimmer movements; worst {worst:.1f} dB",
             reached=result.reached,
             sweeps=result.sweeps,
+            failed_sweeps=result.failed_sweeps,
             moves=result.moves,
             reflections_db={str(port.port): port.after_db for port in result.ports},
             positions=result.positions,
@@ -351,21 +348,3 @@ class _Tuning:
 
     def _say(self, kind: str, message: str, **data: object) -> None:
         self.emit(Event(kind, message, data))
-
-
-def reflection_levels(
-    network: skrf.Network, order: Sequence[int], ports: Sequence[int], frequency: float
-) -> tuple[float, ...]:
-    """Return |S_ii| in dB of ``ports`` at a frequency.
-
-    Parameters
-    ----------
-    order
-        Port number of each row of the network's S-matrix.
-    frequency
-        Hz, inside the sweep.
-    """
-    sweep = ArraySweep(np.asarray(network.f), np.asarray(network.s))
-    matrix = sweep.at(np.array([frequency]))[0]
-    places = [list(order).index(port) for port in ports]
-    return tuple(decibels(abs(complex(matrix[place, place]))) for place in places)

@@ -156,7 +156,7 @@ class Solution:
     inverse
         Of the loops' impedance matrix with all sections in it, S, shape (frequency, loop, loop).
     voltage
-        Open voltage in the ring for a unit incident wave at each port, V per sqrt(W), shape (frequency, port).
+        Open ring voltage for a unit incident wave at each port, V per sqrt(W), shape (frequency, port).
     loop_of_port
         Shape (port,).
     states

@@ -2,8 +2,8 @@
 
 A reciprocal network needs no second solve: for a change dz of the impedance of a two-terminal element,
 ``dS_ij = I_i I_j dz / 2`` with I_i the current through the element for a unit wave incident at port i (the
-adjoint method; Director and Rohrer, IEEE Trans. Circuit Theory 16:318 (1969), for waves instead of sources). So the
-derivatives of a whole S-matrix are vectors, one for each element, and are kept as such.
+adjoint method of Director and Rohrer, IEEE Trans. Circuit Theory 16:318 (1969), for waves instead of
+sources). So the derivatives of a whole S-matrix are vectors, one for each element, and are kept as such.
 """
 
 from __future__ import annotations

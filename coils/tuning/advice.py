@@ -29,8 +29,8 @@ class Rework:
 
     Parameters
     ----------
-    axis
-        The trimmer that the capacitor lies in parallel with.
+    part
+        The trimmer's axis: the capacitor lies in parallel with that trimmer.
     change
         Capacitance to add in F; negative: to take away.
     wanted
@@ -39,7 +39,7 @@ class Rework:
         What they reach now, F.
     """
 
-    axis: str
+    part: str
     change: float
     wanted: float
     lowest: float
@@ -49,7 +49,7 @@ class Rework:
         """Return the advice as a sentence."""
         verb = "add" if self.change > 0.0 else "take away"
         return (
-            f"{verb} {abs(self.change) * 1e12:.1f} pF in parallel with {self.axis}: it must reach "
+            f"{verb} {abs(self.change) * 1e12:.1f} pF in parallel with {self.part}: it must reach "
             f"{self.wanted * 1e12:.1f} pF and goes from {self.lowest * 1e12:.1f} to "
             f"{self.highest * 1e12:.1f} pF"
         )

@@ -21,7 +21,6 @@ import numpy as np
 
 from coils.quality import decibels
 from coils.tuning.advice import Rework, find_reworks
-from coils.tuning.belief import Belief, Prior
 from coils.tuning.estimate import NOISE, Estimate, Observation, first_estimate, refine
 from coils.tuning.local_state import ArraySweep, Move, TuningGoal, Unreached
 from coils.tuning.suspects import Suspect, explain, strange_channels
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from coils.circuit.elements import Complex, Real
+    from coils.tuning.belief import Belief, Prior
     from coils.tuning.design import ArrayDesign
 
 #: Half width of the narrow sweeps over their centre: some loaded bandwidths of 0.5 % and a jump's error.
@@ -385,7 +385,9 @@ def _next(state: DesignTuning) -> tuple[DesignTuning, Action]:
     # a travel that ends too early is believed once the array has been seen where the model put it
     if reworks and _landed(state):
         return _finished(state, reworks)
-    if state.stalled >= _PATIENCE:
+    worst = float(np.max(np.abs(state.reflections)))
+    satisfied = worst < _amplitude(state.goal.limit_db) and target.worst() > _PROGRESS * worst
+    if satisfied or state.stalled >= _PATIENCE:
         return _finished(state, ())
     wanted = _places(estimate.belief, target.capacitances) - shifts
     targets = np.clip(np.rint(state.middle + state.half * wanted), state.lowest, state.highest)
@@ -470,22 +472,21 @@ def _finished(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[DesignT
 
 def _unreached(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[Unreached, ...]:
     """Name the ports above the limit with what keeps them there."""
-    sizes = np.minimum(np.abs(state.reflections), np.inf)
+    sizes = np.abs(state.reflections)
     if np.max(np.abs(state.best_reflections)) < np.max(sizes):
         sizes = np.abs(state.best_reflections)
     found = []
-    for arm_number, arm in enumerate(state.design.arms):
+    for arm in state.design.arms:
         for channel, port in enumerate(arm.ports):
             if sizes[port] < _amplitude(state.goal.limit_db):
                 continue
             axes = set(state.design.axes[channel])
             reasons = [f"{item.axis} {item.text}" for item in state.suspects if item.axis in axes]
-            reasons += [f"unreachable: {item}" for item in reworks if item.axis in axes]
+            reasons += [f"unreachable: {item}" for item in reworks if item.part in axes]
             if not reasons and reworks:
-                reasons = ["unreachable while the neighbours are: " + ", ".join(r.axis for r in reworks)]
+                reasons = ["unreachable while the neighbours are: " + ", ".join(r.part for r in reworks)]
             text = "; ".join(reasons) or f"no progress in {state.sweeps} sweeps"
             found.append(Unreached(int(port) + 1, decibels(float(sizes[port])), text))
-        del arm_number
     return tuple(found)
 
 

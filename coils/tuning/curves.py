@@ -30,15 +30,15 @@ class TrimmerType:
         Capacitance in F at the lower and the upper end of its travel; a fixed capacitor in parallel included.
     offset, span, bend, skew
         Standard deviations of the corrections, relative to the capacitance at mid travel (offset) and to
-        half the range (the others).
+        half the range (the others): a 5 % trimmer whose scale leaves the line by some percent.
     """
 
     element: str
     lowest: float
     highest: float
-    offset: float = 0.05
-    span: float = 0.05
-    bend: float = 0.06
+    offset: float = 0.03
+    span: float = 0.03
+    bend: float = 0.05
     skew: float = 0.03
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ class TrimmerType:
         """
         if not 0.0 < self.lowest < self.highest:
             raise ValueError(
-                f"{self.element}: need 0 < lowest < highest capacitance; got {self.lowest} F, {self.highest} F"
+                f"{self.element}: need 0 < lowest < highest; got {self.lowest} F and {self.highest} F"
             )
         if min(self.offset, self.span, self.bend, self.skew) <= 0.0:
             raise ValueError(f"{self.element}: tolerances must be positive")
@@ -67,7 +67,7 @@ class TrimmerType:
         return 0.5 * (self.highest - self.lowest)
 
     def widths(self) -> NDArray[np.float64]:
-        """Return prior standard deviations of the corrections in units of half the range, shape (4,)."""
+        """Return the corrections' standard deviations over half the range, shape (4,)."""
         return np.array([self.offset * self.middle / self.half_range, self.span, self.bend, self.skew])
 
     def capacitance(self, place: NDArray[np.float64], terms: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from coils.circuit.sensitivities import own_sensitivities
-from coils.tuning.belief import Belief, Prior
 from coils.tuning.curves import TERMS, shapes
 from coils.tuning.design import LOOP
 from coils.tuning.smoothing import smooth
@@ -26,10 +25,9 @@ from coils.tuning.smoothing import smooth
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from coils.circuit.array import Solution
     from coils.circuit.elements import Complex, Real
+    from coils.tuning.belief import Belief, Prior
 
 #: Smoothing widths of the stages of a first fit over the frequency, and the misfit believed at each.
 STAGES: Final = ((0.06, 0.06), (0.02, 0.04), (0.007, 0.03), (0.0, 0.02))
@@ -269,7 +267,7 @@ class _Fit:
         return _State(point, cost, normal, gradient, misfit, tuple(solutions))
 
     def _compare(self, seen: Observation, solution: Solution) -> tuple[Real, Real]:
-        """Return misfits (channel, value) and derivatives by ln of elements and by delays (channel, ., value).
+        """Return misfits (channel, value) and derivatives by ln of elements and delays (channel, ., value).
 
         Compared are all S-parameters among a channel's own ports.
         """

@@ -49,8 +49,8 @@ class TuningGoal:
         Every |S_ii| must be below.
     aim_db
         Tuning by measured slopes goes on down to here, as a margin for drift and noise.
-    enough_db
-        Tuning by design stops here: the limit with a margin for the analyzer's calibration.
+    margin_db
+        Tuning by design stops so far below the limit: a margin for the analyzer's calibration.
     play
         Steps below its target from which every trimmer approaches; more than the gears' play.
     probe
@@ -65,7 +65,7 @@ class TuningGoal:
 
     limit_db: float = -20.0
     aim_db: float = -26.0
-    enough_db: float = -21.0
+    margin_db: float = 1.0
     play: int = 60
     probe: int = 150
     largest_move: int = 1500
@@ -80,12 +80,17 @@ class TuningGoal:
         ValueError
             The aim is not below the limit, or a number of steps or sweeps is not positive.
         """
-        if not max(self.aim_db, self.enough_db) < self.limit_db < 0.0:
-            raise ValueError(
-                f"need aim and enough < limit < 0 dB; got {self.aim_db}, {self.enough_db}, {self.limit_db} dB"
-            )
+        if not self.aim_db < self.limit_db < 0.0:
+            raise ValueError(f"need aim < limit < 0 dB; got {self.aim_db} and {self.limit_db} dB")
+        if self.margin_db < 0.0:
+            raise ValueError(f"a margin is not negative; got {self.margin_db} dB")
         if min(self.play, self.probe, self.largest_move, self.sweeps, self.patience) < 1:
             raise ValueError("play, probe, largest_move, sweeps and patience must be positive")
+
+    @property
+    def enough_db(self) -> float:
+        """Where tuning by design stops."""
+        return self.limit_db - self.margin_db
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Measured S-parameters at complex frequencies: what a sweep would show if every resonance were wider.
 
 A passive network's response is analytic below the real axis (convention e^{+jωt}), so its value at
-``f - ih`` is the Poisson integral of the sweep: a smoothing by a Lorentzian of half width h. A model at complex
-frequencies answers the same, exactly. Fitting the smoothed data first removes the local minima that narrow
-resonances put between a wrong start and the truth; then h shrinks to nothing.
+``f - ih`` is the Poisson integral of the sweep: a smoothing by a Lorentzian of half width h. A model at
+complex frequencies answers the same, exactly. Fitting the smoothed data first removes the local minima that
+narrow resonances put between a wrong start and the truth; then h shrinks to nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def smooth(
 def _weights(
     frequencies: NDArray[np.float64], wanted: NDArray[np.float64], width: float
 ) -> NDArray[np.float64]:
-    """Return the integral of the Lorentzian against the hat function of each frequency, (wanted, frequency)."""
+    """Return the Lorentzian's integral over each frequency's hat function, shape (wanted, frequency)."""
     u = (frequencies[None, :] - wanted[:, None]) / width
     step = np.diff(u, axis=1)
     area = np.diff(np.arctan(u), axis=1) / np.pi
