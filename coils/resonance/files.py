@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from coils.resonance.model import Kind, Resonance
 
-#: How far beyond half a file's last digit a frequency may lie and still be a rounded one.
+#: How far from the grid a rounded frequency may lie, in last digits: half for its own rounding, half for that of
+#: the ends.
 _ROUNDING_SLACK: Final = 1.02
 
 
@@ -111,10 +112,12 @@ def unrounded(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
         return frequencies
     even = np.linspace(frequencies[0], frequencies[-1], frequencies.size)
     steps = np.diff(frequencies)
-    digit = float(steps.max() - steps.min())
+    shortest, longest = float(steps.min()), float(steps.max())
+    digit = longest - shortest
+    two_values = bool(np.all(np.minimum(steps - shortest, longest - steps) < 0.1 * digit))
     # a last digit apart, no more: both ends are rounded too, so two halves come together
     furthest = float(np.max(np.abs(frequencies - even)))
-    return even if 0.0 < furthest <= _ROUNDING_SLACK * digit and digit < steps.max() else frequencies
+    return even if two_values and 0.0 < furthest <= _ROUNDING_SLACK * digit else frequencies
 
 
 def _read_npl_text(path: Path) -> Trace:

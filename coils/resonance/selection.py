@@ -1,8 +1,8 @@
 """Which start and which terms a trace is fitted with.
 
-A trace is first fitted with circle and line alone. Where the misfit is more than noise, a leakage that changes
-over the sweep and, behind a line long enough to tell them apart, the analyzer's directivity are tried; one is
-taken when it at least halves the misfit.
+A trace is first fitted with circle and line alone. Where the misfit is more than noise, a leakage that
+changes over the sweep and, behind a line long enough to tell them apart, the analyzer's directivity are
+tried; one is taken when it at least halves the misfit.
 """
 
 from __future__ import annotations

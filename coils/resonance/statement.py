@@ -143,7 +143,7 @@ def _why_unsure(fitted: Resonance, step: float, place: str) -> str | None:
     if not fitted.uncertainty.q_loaded <= MAXIMUM_Q_UNCERTAINTY * fitted.q_loaded:
         return (
             f"Q = {fitted.q_loaded:.0f} ± {fitted.uncertainty.q_loaded:.0f} (standard uncertainty): too "
-            "noisy a trace, too narrow a sweep or too large a misfit to state it; average more, and sweep 3 to 6 "
-            "bandwidths"
+            f"noisy a trace, too narrow a sweep, or a misfit of {fitted.misfit_ratio:.1f} times the noise "
+            "that a neighbour could explain; average more, sweep 3 to 6 bandwidths, detune the neighbours"
         )
     return None

@@ -1,10 +1,10 @@
 """How far fitted numbers may be off: scatter, and what a model that is not quite true may hide.
 
-The scatter follows from the Jacobian and from the noise from point to point. Three things besides are smooth:
+The scatter follows from the Jacobian and from the noise from point to point. Three things come besides:
 
-- A background that bends over the sweep (a neighbour, a mismatch along the cable). Where adding slope and
-  curvature, and behind a long line a constant in front of it, lowers the misfit by more than chance, what
-  that would move the numbers counts as one standard deviation.
+- Two suspects: a background that bends over the sweep (a mode further away, a mismatch along the cable), and
+  a neighbour that couples without splitting the resonance. Where one lowers the misfit by more than chance,
+  what that would move the numbers counts as a standard deviation, as far as it explains the misfit.
 - What is left then and still exceeds the noise. Its visible part has few degrees of freedom: the sum of its
   squared autocorrelation counts them (G. V. Bayley and J. M. Hammersley, J. R. Stat. Soc. Suppl. 8:184
   (1946)). Each direction of the parameters is taken to hold as much as each of those, with the Student
@@ -36,8 +36,10 @@ _EXCESS: Final = 4.0
 _RATIO_VARIANCE: Final = 1.0
 #: Delay, in turns over the sweep, from which a constant in front of the line can be told from one behind it.
 LONG_LINE: Final = 0.1
-#: Largest amplitude of a background that is looked for, in rms misfits.
-_BACKGROUND: Final = 3.0
+#: Largest amplitude of a background, and of a neighbour's part of the circle, in rms misfits: beyond, they
+#: could stand for anything.
+_LARGEST_BACKGROUND: Final = 3.0
+_LARGEST_NEIGHBOUR: Final = 30.0
 #: How many standard deviations of chi-squared a background must gain beyond its expectation by chance.
 _CHANCE: Final = 5.0
 #: Eigenvalue of a normal matrix of unit diagonal that rounding can make of zero.
@@ -79,11 +81,10 @@ def spread(solution: Solution, terms: Terms) -> Spread:
     inverse = _inverse((columns.conj() @ columns.swapaxes(1, 2)).real)
     variance, noise, excess = _judged(solution.misfit, terms.parameters)
     covariance = variance[:, None, None] * inverse
-    left, moved, bent = _with_background(solution, columns, noise)
+    bent, left, moved = _suspects(solution, columns, noise)
     if bent.any():
         hidden = _judged(left[bent], terms.parameters)[0]
-        shift = moved[bent]
-        covariance[bent] = hidden[:, None, None] * inverse[bent] + shift[:, :, None] * shift[:, None, :]
+        covariance[bent] = hidden[:, None, None] * inverse[bent] + moved[bent]
     return Spread(covariance, noise, excess | bent)
 
 
@@ -95,27 +96,56 @@ def _inverse(normal: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(inverse / (scale[:, :, None] * scale[:, None, :]), dtype=np.float64)
 
 
-def _with_background(
+def _suspects(
     solution: Solution, columns: NDArray[np.complex128], noise: NDArray[np.float64]
-) -> tuple[NDArray[np.complex128], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the misfit beside a bent background, what that moves, and whether it is more than chance."""
+) -> tuple[NDArray[np.bool_], NDArray[np.complex128], NDArray[np.float64]]:
+    """Return which misfits are no chance, what is left beside the suspects, and the covariance they add.
+
+    What a suspect would move the parameters counts as far as it explains the misfit.
+    """
     line = solution.basis[:, 0]
     axis = np.linspace(-1.0, 1.0, line.shape[1])
     long_line = np.abs(solution.points.turns) >= LONG_LINE
     in_front = np.where(long_line[:, None], 1.0, line * axis**3)
-    bends = np.stack([line * axis, line * axis**2, in_front], axis=1)
-    everything = np.concatenate([columns, bends, 1j * bends], axis=1)
+    background = np.stack([line * axis, line * axis**2, in_front], axis=1)
+    # a neighbour that couples without splitting: 1 / (1 + iQt + ε L) = L - ε L³ + ...
+    neighbour = (solution.basis[:, 1] ** 3 / line**2)[:, None, :]
+    cost = np.maximum(solution.cost - 0.5 * noise**2 * (2 * line.shape[1] - columns.shape[1]), 1e-300)
+    caught = np.zeros(noise.size, dtype=np.bool_)
+    left = solution.misfit
+    least = solution.cost
+    moved = np.zeros((noise.size, columns.shape[1], columns.shape[1]))
+    for suspect, largest in ((background, _LARGEST_BACKGROUND), (neighbour, _LARGEST_NEIGHBOUR)):
+        beside, steps = _with(suspect, largest, solution, columns, noise)
+        lower = np.asarray(np.sum(beside.real**2 + beside.imag**2, axis=1), dtype=np.float64)
+        gain = solution.cost - lower
+        real = 2 * suspect.shape[1]
+        sure = gain > (real + _CHANCE * np.sqrt(2.0 * real)) * 0.5 * noise**2
+        part = np.where(sure, np.minimum(gain / cost, 1.0), 0.0)
+        moved += part[:, None, None] * steps[:, :, None] * steps[:, None, :]
+        caught |= sure
+        left = np.where((lower < least)[:, None], beside, left)
+        least = np.minimum(lower, least)
+    return caught, left, moved
+
+
+def _with(
+    suspect: NDArray[np.complex128],
+    largest: float,
+    solution: Solution,
+    columns: NDArray[np.complex128],
+    noise: NDArray[np.float64],
+) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
+    """Return the misfit beside a suspect of at most ``largest`` rms misfits, and the parameters' steps."""
+    everything = np.concatenate([columns, suspect, 1j * suspect], axis=1)
     right = (everything.conj() @ solution.misfit[:, :, None]).real
     normal = (everything.conj() @ everything.swapaxes(1, 2)).real
-    # amplitudes of the background are known beforehand to be a few times the misfit
-    known = np.maximum(_BACKGROUND**2 * solution.cost / line.shape[1], noise**2)
-    bent = np.arange(columns.shape[1], everything.shape[1])
-    normal[:, bent, bent] += (noise**2 / (known + 1e-300))[:, None]
+    known = np.maximum(largest**2 * solution.cost / suspect.shape[2], noise**2) + 1e-300
+    added = np.arange(columns.shape[1], everything.shape[1])
+    normal[:, added, added] += (noise**2 / known)[:, None]
     steps = _inverse(normal) @ right
     left = solution.misfit - (steps.swapaxes(1, 2) @ everything)[:, 0]
-    gain = solution.cost - np.sum(left.real**2 + left.imag**2, axis=1)
-    chance = bent.size + _CHANCE * np.sqrt(2.0 * bent.size)
-    return left, np.asarray(steps[:, : columns.shape[1], 0], dtype=np.float64), gain > chance * 0.5 * noise**2
+    return left, np.asarray(steps[:, : columns.shape[1], 0], dtype=np.float64)
 
 
 def widened_variance(misfit: NDArray[np.complex128], *, parameters: int) -> NDArray[np.float64]:
