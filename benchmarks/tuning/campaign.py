@@ -31,7 +31,8 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 sys.path.insert(0, str(Path(__file__).parent))  # the parts live beside this file, not in a package
 
-TUNERS: Final = ("model", "coordinate", "broyden")
+#: Ours with the array's drawing, ours without it, and the peers.
+TUNERS: Final = ("model", "local", "coordinate", "broyden")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,12 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for tuner in chosen.tuner
         for seed in range(chosen.first, chosen.first + chosen.seeds)
     ]
-    answers = list(ask(questions, chosen.processes))
-    answers.sort(key=lambda answer: questions.index(answer.question))
-    if chosen.json:
-        for answer in answers:
-            print(json.dumps(asdict(answer) | {"tuned": answer.is_tuned, "reachable": answer.is_reachable}))
-    else:
+    answers = []
+    for answer in ask(questions, chosen.processes):
+        answers.append(answer)
+        if chosen.json:
+            judged = {"tuned": answer.is_tuned, "reachable": answer.is_reachable}
+            print(json.dumps(asdict(answer) | judged), flush=True)
+    if not chosen.json:
+        answers.sort(key=lambda answer: questions.index(answer.question))
         show(answers, words=chosen.words)
     return int(any(answer.refused for answer in answers))
 
@@ -97,7 +100,7 @@ def show(answers: Sequence[Answer], *, words: bool) -> None:
         "CPU s",
         "worst dB",
         "wrong claims",
-        "culprit named",
+        "culprit named, innocent",
         "unreachable: named, helped",
         "limits exceeded",
     )
@@ -121,7 +124,7 @@ def _is_wrong(answer: Answer) -> bool:
     untrue = answer.claimed and not answer.is_tuned
     helpless = not answer.is_reachable and answer.question.tuner == "model" and not answer.helps
     unnamed = bool(answer.culprit) and answer.question.tuner == "model" and not answer.is_named
-    return missed or untrue or helpless or unnamed
+    return missed or untrue or helpless or unnamed or bool(answer.innocent)
 
 
 def summary(group: Sequence[Answer]) -> list[str]:
@@ -139,7 +142,7 @@ def summary(group: Sequence[Answer]) -> list[str]:
         f"{_quantile([one.cpu for one in alive], 0.5):.2f}, most {max(one.cpu for one in alive):.2f}",
         f"{_quantile([one.worst_db for one in reachable], 0.5):.1f}" if reachable else "-",
         str(sum(one.claimed and not one.is_tuned for one in group)),
-        f"{sum(one.is_named for one in broken)}/{len(broken)}" if broken else "-",
+        f"{sum(one.is_named for one in broken)}/{len(broken)}, {sum(len(one.innocent) for one in group)}",
         f"{sum(not one.claimed for one in beyond)}, {sum(one.helps for one in beyond)} of {len(beyond)}",
         str(sum(one.refused for one in group)),
     ]

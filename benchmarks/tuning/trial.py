@@ -12,10 +12,11 @@ import numpy as np
 from broyden import broyden
 from cases import CASES, change_load
 from coordinate import coordinate_search
+from drawing import drawing
 from hands import BenchPort, Hands
 from meter import Meter, MeteredAnalyzer, MeteredTuner
 
-from coilbench.procedures.tune import NucleusPorts, TunePlan, tune
+from coilbench.procedures import NucleusPorts, TunePlan, tune
 from drivers.actuators.tune_controller import open_tuner
 from drivers.analyzers.rohde_schwarz_znb import open_analyzer
 from hil_fixtures.in_memory import in_memory
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cases import Case
 
     from coilbench.base.events import Event
+    from coils.tuning.belief import Belief
     from drivers.protocols import NetworkAnalyzer, Tuner
     from hil_fixtures.physics.reach import Attainable
 
@@ -68,8 +70,8 @@ class Answer:
         As in `hil_fixtures.in_memory.Ledger`.
     cpu
         Seconds of the tuner's own thinking.
-    culprit, is_named
-        The broken axis, and whether the tuner's words name it.
+    culprit, accused
+        The broken axis, and those that the tuner says do not follow their motors.
     advice, helps
         What it said to change, and whether the array can be tuned with it.
     reasons
@@ -91,7 +93,7 @@ class Answer:
     failed: int = 0
     cpu: float = 0.0
     culprit: str = ""
-    is_named: bool = False
+    accused: list[str] = field(default_factory=list)
     advice: list[tuple[str, float]] = field(default_factory=list)
     helps: bool = False
     reasons: list[str] = field(default_factory=list)
@@ -101,6 +103,18 @@ class Answer:
     def is_reachable(self) -> bool:
         """Whether all ports asked for can be below the limit at once."""
         return self.best_db < LIMIT_DB
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the broken axis is accused, or is the one that a port is said not to answer to."""
+        return self.culprit in self.accused or any(
+            self.culprit in words and "does not answer" in words for words in self.reasons
+        )
+
+    @property
+    def innocent(self) -> list[str]:
+        """Sound axes that are accused."""
+        return [axis for axis in self.accused if axis != self.culprit]
 
     @property
     def is_tuned(self) -> bool:
@@ -113,8 +127,10 @@ class _Said:
     """What a tuner says."""
 
     reached: bool
-    reasons: list[str]
-    advice: list[tuple[str, float]]
+    reasons: list[str] = field(default_factory=list)
+    advice: list[tuple[str, float]] = field(default_factory=list)
+    accused: list[str] = field(default_factory=list)
+    belief: Belief | None = None
 
 
 def nucleus_groups(world: World) -> tuple[NucleusPorts, NucleusPorts]:
@@ -154,17 +170,19 @@ def run(question: Question) -> Answer:
         world, analyzer, tuner = _open(question, case, stack)
         answer.culprit = case.spoil(world, question.seed)
         bandwidth = _WIRED_BANDWIDTH if question.wires else _MEMORY_BANDWIDTH
+        kept = None
+        kept = None
         try:
             if case.is_load_change:
                 world.move_axes(world.best_reflections().positions)
-                _tune(question, world, analyzer, tuner, bandwidth, Meter())
+                kept = _tune(question, world, analyzer, tuner, bandwidth, Meter()).belief
                 change_load(world)
             best = world.best_reflections()
             meter = Meter()
             start = time.thread_time()
             said = None
             try:
-                said = _tune(question, world, analyzer, tuner, bandwidth, meter)
+                said = _tune(question, world, analyzer, tuner, bandwidth, meter, kept)
             finally:
                 answer.cpu = time.thread_time() - start - meter.inside
                 _count(answer, meter)
@@ -198,22 +216,34 @@ def _tune(
     tuner: Tuner,
     bandwidth: float,
     meter: Meter,
+    kept: Belief | None = None,
 ) -> _Said:
     counted = MeteredAnalyzer(analyzer, meter), MeteredTuner(tuner, meter)
     peer = PEERS.get(question.tuner)
     if peer is not None:
         finished = peer(Hands(*counted, bench_ports(world), bandwidth))
-        return _Said(finished.reached, [], [])
+        return _Said(finished.reached)
     words: list[str] = []
 
     def listen(event: Event) -> None:
         if event.kind not in _ROUTINE:
             words.append(event.message)
 
-    plan = TunePlan(nucleus_groups(world), if_bandwidth=bandwidth)
-    result: Any = tune(*counted, plan, emit=listen)
-    advice = [(one.part, one.change) for one in getattr(result, "advice", ())]
-    return _Said(result.reached, words, advice)
+    plan = TunePlan(
+        nucleus_groups(world),
+        design=None if question.tuner == "local" else drawing(world),
+        kept=kept,
+        check_motors=CASES[question.case].grip is not None,
+        if_bandwidth=bandwidth,
+    )
+    result = tune(*counted, plan, emit=listen)
+    return _Said(
+        result.reached,
+        words,
+        [(rework.part, rework.change) for rework in result.advice],
+        [suspect.axis for suspect in result.suspects],
+        result.belief,
+    )
 
 
 def _count(answer: Answer, meter: Meter) -> None:
@@ -231,7 +261,7 @@ def _judge(answer: Answer, world: World, best: Attainable) -> None:
 
 def _listen(answer: Answer, said: _Said, world: World) -> None:
     answer.claimed, answer.advice, answer.reasons = said.reached, said.advice, said.reasons
-    answer.is_named = bool(answer.culprit) and any(answer.culprit in words for words in said.reasons)
+    answer.accused = said.accused
     if said.advice and not answer.is_reachable:
         for part, change in said.advice:
             world.rework(part, change)
