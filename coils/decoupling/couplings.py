@@ -52,7 +52,7 @@ class LoopCouplings:
     phase
         Φ, shape (port,), complex, of modulus 1.
     uncertainty
-        Standard uncertainty of ξ from that of S, shape (port, port).
+        Standard uncertainty of ξ, shape (port, port).
     signs_known
         False where the ports differ too much to say in which sense each loop's current counts.
     """
@@ -103,7 +103,11 @@ class LoopCouplings:
 
 
 def find_couplings(
-    s: NDArray[np.complex128], open_loop: NDArray[np.complex128], *, uncertainty: float = 0.0
+    s: NDArray[np.complex128],
+    open_loop: NDArray[np.complex128],
+    *,
+    uncertainty: float = 0.0,
+    phase_uncertainty: float = 0.0,
 ) -> LoopCouplings:
     """Find what couples the loops of one nucleus from S at its frequency.
 
@@ -114,9 +118,12 @@ def find_couplings(
     open_loop
         Reflection of each port at the same frequency while its loop carries no current, shape (port,): the
         detuned point of the port's Q-circle (`coils.resonance.Resonance.detuned`), or S_ii with the loop
-        actively detuned.
+        actively detuned; a few degrees off where the detuning circuit is part of the match.
     uncertainty
         Standard uncertainty of the real and imaginary part of each S, linear.
+    phase_uncertainty
+        Standard uncertainty of the open-loop reflections' phases in rad: of their measurement, and of taking
+        the match as lossless, which for a dual-tuned loop with its trap behind the port is worth 0.1 rad.
 
     Raises
     ------
@@ -156,7 +163,9 @@ def find_couplings(
     match = np.asarray(1.0 / excess, dtype=np.float64)
     scale = 2.0 * np.sqrt(match[:, None] * match[None, :])
     impedance = scale * inverse - np.diag(match)
-    spread = uncertainty * _sensitivity(inverse, match)
+    # A phase δ turns reactance into resistance and back: dξ = -δ ρ in first order.
+    turned = phase_uncertainty * np.abs(impedance.real - np.eye(count))
+    spread = np.hypot(uncertainty * _sensitivity(inverse, match), turned)
     return LoopCouplings(impedance.imag, impedance.real, match, phase, spread, signs_known)
 
 

@@ -58,6 +58,8 @@ class NucleusData:
         Reflection that each channel's port sees in operation, shape (channel,); None: not measured.
     s_uncertainty
         Standard uncertainty of the real and the imaginary part of each S, linear.
+    phase_uncertainty
+        Standard uncertainty of the open-loop reflections' phases, rad; see `coils.decoupling.couplings`.
     q_uncertainty
         Relative standard uncertainty of Q.
     noise_figure_db
@@ -78,6 +80,7 @@ class NucleusData:
     open_loop: NDArray[np.complex128] | None = None
     preamplifier: NDArray[np.complex128] | None = None
     s_uncertainty: float = 0.003
+    phase_uncertainty: float = 0.1
     q_uncertainty: float = 0.03
     noise_figure_db: float = 0.5
 
@@ -158,7 +161,12 @@ def cost_pairs(data: NucleusData) -> tuple[PairCost, ...]:
     couplings = (
         None
         if data.open_loop is None
-        else find_couplings(data.channels, data.open_loop, uncertainty=data.s_uncertainty)
+        else find_couplings(
+            data.channels,
+            data.open_loop,
+            uncertainty=data.s_uncertainty,
+            phase_uncertainty=data.phase_uncertainty,
+        )
     )
     now = snr_factor(data.s, data.noise_figure_db)
     count = len(data.ports)

@@ -10,7 +10,8 @@ where Γ resonates with the open loop, and is infinite where it resonates with t
 degree with these two and the value 1 at Γ = 0 is unique. Matched and lossless at the best phase this is
 -20 log10(1 - |Γ|), Roemer et al., Magn Reson Med 16:192 (1990); at the worst phase it is -20 log10(1 + |Γ|),
 down to -6 dB: worse than no decoupling at all. S_open is the detuned point of the port's Q-circle
-(`coils.resonance.Resonance.detuned`) or S11 of the actively detuned loop, at the same frequency and plane.
+(`coils.resonance.Resonance.detuned`) or S11 of the actively detuned loop, at the same frequency and plane;
+where the detuning circuit is part of the match the latter is some degrees off.
 
 Decibels are those of the loop's current at 50 ohm over that with the preamplifier: positive is decoupled.
 """
