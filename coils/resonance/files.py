@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from coils.resonance.model import Kind, Resonance
 
-#: How far from the grid a rounded frequency may lie, in last digits: half for its own rounding, half for that of
-#: the ends.
+#: How far from the grid a rounded frequency may lie, in last digits: half for its own rounding, half for that
+#: of the ends.
 _ROUNDING_SLACK: Final = 1.02
 
 
