@@ -13,9 +13,10 @@ from coilbench.coil_record import coil_limits
 from coilbench.decoupling_advice import coupling_advice
 from coilbench.procedures.characterise import characterise
 from coilbench.procedures.decouple import DecouplePlan, measure_decoupling
-from coilbench.procedures.detune import DetunePlan, SwitchingPlan, measure_detuning
+from coilbench.procedures.detune import DetunePlan, measure_detuning
 from coilbench.procedures.probing import ProbeReading
 from coilbench.procedures.qfactor import QPlan, measure_q
+from coilbench.procedures.switching import SwitchingPlan
 from coilbench.procedures.tune import nucleus_ports
 from coilbench.report import probing_sections as sections
 from coilbench.report.array_sections import scattering_section
@@ -129,9 +130,12 @@ def measure_array_detuning(
             depths = found.depths(group.nucleus)
             nuclei.append(_record(group, detuning_db=_readings(group, depths)))
             judged.append(judge_depths(f"{group.nucleus} smallest detuning", group, depths, limit))
-        lines = tuple(
-            f"Channel {channel}, {nucleus}: switching: {reason}."
-            for (channel, nucleus), reason in found.refusals.items()
+        lines = (
+            *_depth_lines("detuned by", {group.nucleus: found.depths(group.nucleus) for group in groups}),
+            *(
+                f"Channel {channel}, {nucleus}: switching: {reason}."
+                for (channel, nucleus), reason in found.refusals.items()
+            ),
         )
         statement = Statement(
             tuple(nuclei),
@@ -202,9 +206,9 @@ def measure_array_decoupling(
             scattering_section(character),
         )
         values = {**base.values, "decoupling": found.data(), "coupling": advice.values}
-        statement = Statement(
-            tuple(nuclei), tuple(judged), advice.lines, shown, values, network=character.network
-        )
+        depths_by_nucleus = {group.nucleus: found.decoupling(group.nucleus) for group in groups}
+        lines = (*_depth_lines("preamplifiers decouple by", depths_by_nucleus), *advice.lines)
+        statement = Statement(tuple(nuclei), tuple(judged), lines, shown, values, network=character.network)
         return conclude(run, statement)
 
 
@@ -239,6 +243,18 @@ def _depth_verdict(depth: Decibels, at_least: float) -> Verdict:
     if depth.low_db >= at_least:
         return Verdict.PASS
     return Verdict.FAIL if depth.high_db < at_least else Verdict.INCONCLUSIVE
+
+
+def _depth_lines(words: str, by_nucleus: Mapping[str, Mapping[int, Decibels]]) -> tuple[str, ...]:
+    """Say of each nucleus which channel has least and which most."""
+    said = []
+    for nucleus, depths in by_nucleus.items():
+        ranked = sorted(depths.items(), key=lambda entry: entry[1].low_db)
+        if ranked:
+            (first, least), (last, most) = ranked[0], ranked[-1]
+            more = f" to {most} (channel {last})" if len(ranked) > 1 else ""
+            said.append(f"{nucleus}: {words} {least} (channel {first}){more}.")
+    return tuple(said)
 
 
 def _power(run: ArrayRun) -> float:

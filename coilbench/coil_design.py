@@ -18,10 +18,11 @@ from coilbench.report.page import Page, Rows, Section, render
 from coilbench.session import run_folder, software, stop_signals, write_atomically
 from coils.circuit.coil import PartQuality, single_loop
 from coils.circuit.design import Request, design_dual_tuned
-from coils.circuit.geometry import loops_on_sample
+from coils.circuit.geometry import loops_from_matrices
 from coils.circuit.trade_off import trade_off
 from coils.magnetics.conductors import RoundWire
 from coils.magnetics.loops import circle, rectangle
+from coils.magnetics.matrices import array_matrices
 from coils.magnetics.samples import HalfSpace
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class DrawnLoop:
         )
         above = shape.moved((0.0, 0.0, self.distance))
         sample = HalfSpace(self.conductivity, self.permittivity)
-        return loops_on_sample([above], conductor, sample, frequencies)
+        return loops_from_matrices(array_matrices([above], sample, frequencies, conductor=conductor))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.markup import escape
@@ -43,7 +44,7 @@ def print_judged(
         spread = "" if quantity.uncertainty is None else f"{quantity.uncertainty:.3g}"
         table.add_row(
             escape(quantity.name),
-            escape(f"{quantity.value:.4g} {quantity.unit}".strip()),
+            "" if math.isnan(quantity.value) else escape(f"{quantity.value:.4g} {quantity.unit}".strip()),
             spread,
             escape(quantity.limit),
             SIGNS[quantity.verdict],
