@@ -28,11 +28,15 @@ class Loops:
         Resistance of each loop at 1 MHz in ohm, shape (loop,); rises with the root of frequency.
     sample
         Resistance matrix of the sample at 1 MHz in ohm, shape (loop, loop); rises with its square.
+    sample_waves
+        What the wavelength in the sample adds, at 1 MHz in ohm, shape (loop, loop); rises with the fourth
+        power, the first term of the full-wave correction. None: nothing.
     """
 
     inductance: Real
     copper: Real
     sample: Real
+    sample_waves: Real | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes.
@@ -57,7 +61,13 @@ class Loops:
     def resistance(self, frequencies: Real) -> Real:
         """Return the resistance matrix in ohm, shape (frequency, loop, loop)."""
         mega = np.asarray(frequencies, dtype=np.float64)[:, None, None] / 1e6
-        return np.asarray(self.sample * mega**2 + np.diag(self.copper) * np.sqrt(mega))
+        return np.asarray(self.sample_resistance(frequencies) + np.diag(self.copper) * np.sqrt(mega))
+
+    def sample_resistance(self, frequencies: Real) -> Real:
+        """Return the sample's share of the resistance matrix in ohm, shape (frequency, loop, loop)."""
+        mega = np.asarray(frequencies, dtype=np.float64)[:, None, None] / 1e6
+        waves = 0.0 if self.sample_waves is None else self.sample_waves * mega**2
+        return np.asarray((self.sample + waves) * mega**2)
 
     def impedance(self, frequencies: Real) -> Complex:
         """Return the impedance matrix in ohm, shape (frequency, loop, loop)."""
@@ -242,7 +252,7 @@ def performance(coil: Coil) -> tuple[PortPerformance, ...]:
         solution = coil.solve(axis)
         currents = solution.currents()[0]
         loops = coil.loops.resistance(axis)[0]
-        sample = loops - np.diag(coil.loops.copper) * np.sqrt(tap.frequency / 1e6)
+        sample = coil.loops.sample_resistance(axis)[0]
         for port in coil.ports(tap):
             row = solution.s[0, port]
             current = currents[:, port]

@@ -72,8 +72,8 @@ def overlapped_pair(
 
     No parts, no frequency: overlap decouples both nuclei at once. But it fixes the distance of the loops,
     leaves next neighbours alone, and cannot take away what the sample couples: currents of both loops meet
-    in it. Both matched, they are isolated by ``|S21| = (1 - sqrt(1 - c^2)) / c`` with ``c = R12 / R11`` and no
-    better.
+    in it. Both matched, they are isolated by ``|S21| = (1 - sqrt(1 - c^2)) / c`` with ``c = R12 / R11`` and
+    no better.
 
     Parameters
     ----------

@@ -84,41 +84,38 @@ def split(
     target: float,
     capacitors: Sequence[float],
     *,
+    reach: tuple[float, float],
     smallest_trimmer: float = 1e-12,
     tolerance: float = 0.02,
-    spread: float = 0.05,
 ) -> Trimmed:
     """Return the largest fixed capacitor that leaves a trimmer room on both sides.
 
     Parameters
     ----------
     target
-        Capacitance wanted, F.
+        Capacitance wanted when all else is nominal, F.
     capacitors
         Available values, F.
+    reach
+        Smallest and largest capacitance that may be needed, F.
     smallest_trimmer
         Minimum capacitance of the trimmers at hand, F.
     tolerance
         Of fixed capacitors, relative.
-    spread
-        How far the target itself may be off (inductance, load), relative.
 
     Raises
     ------
     ValueError
-        The target is below what the trimmer has at its minimum.
+        Less is needed than a trimmer has at its minimum, or the target is not within reach.
     """
-    lowest = target * (1.0 - spread)
+    lowest, highest = reach
+    if not lowest <= target <= highest:
+        raise ValueError(f"the target {target:.4g} F must be between {lowest:.4g} and {highest:.4g} F")
     if lowest < smallest_trimmer:
-        raise ValueError(
-            f"{target * 1e12:.3g} pF minus {spread:.0%} is below a trimmer's minimum of "
-            f"{smallest_trimmer * 1e12:.3g} pF: use a smaller trimmer or two in series"
-        )
+        raise ValueError(f"less is needed than a trimmer's minimum of {smallest_trimmer * 1e12:.3g} pF")
     fits = [c for c in capacitors if c * (1.0 + tolerance) + smallest_trimmer <= lowest]
     fixed = max(fits, default=0.0)
-    low = lowest - fixed * (1.0 + tolerance)
-    high = target * (1.0 + spread) - fixed * (1.0 - tolerance)
-    return Trimmed(target, fixed, low, high)
+    return Trimmed(target, fixed, lowest - fixed * (1.0 + tolerance), highest - fixed * (1.0 - tolerance))
 
 
 def nearest(target: float, capacitors: Sequence[float]) -> float:
