@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from drivers.protocols import Instrument, NetworkAnalyzer, Receiver, Scanner, Tuner
+    from drivers.protocols import Instrument, NetworkAnalyzer, Receiver, Scanner, SwitchMatrix, Tuner
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Bench:
         The bench file.
     analyzer, tuner, receiver, scanner
         Open instruments.
+    switch
+        Between the analyzer and the array; None: the array is at the analyzer's own ports.
     """
 
     file: BenchFile
@@ -38,11 +40,13 @@ class Bench:
     tuner: Tuner
     receiver: Receiver
     scanner: Scanner
+    switch: SwitchMatrix | None = None
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
         """Every open instrument; what makes noise or moves comes first."""
-        return (self.scanner, self.analyzer, self.tuner, self.receiver)
+        every = (self.scanner, self.analyzer, self.tuner, self.receiver)
+        return every if self.switch is None else (*every, self.switch)
 
     def make_safe(self) -> None:
         """Switch RF, bias and motion off on every instrument, whatever each of them says.
@@ -189,7 +193,14 @@ def _check_fit(file: BenchFile, opened: Mapping[str, Instrument]) -> None:
     """
     array, mismatches = file.array, []
     highest = max(port for ports in array.ports.values() for port in ports)
-    if "analyzer" in opened:
+    if "switch" in opened:
+        switch = cast("SwitchMatrix", opened["switch"])
+        if highest > max(switch.device_ports):
+            mismatches.append(
+                f"[array.ports] names port {highest}, but {switch.name} leads to ports up to "
+                f"{max(switch.device_ports)}"
+            )
+    elif "analyzer" in opened and file.instruments.switch is None:
         analyzer = cast("NetworkAnalyzer", opened["analyzer"])
         if highest > analyzer.port_count:
             mismatches.append(
@@ -243,7 +254,7 @@ def openers(file: BenchFile) -> dict[str, Callable[[], Instrument]]:
         The bench file; its limits go to the drivers.
     """
     places, limits = file.instruments, file.limits
-    return {
+    every: dict[str, Callable[[], Instrument]] = {
         "analyzer": lambda: registry.open_instrument(
             places.analyzer.driver,
             places.analyzer.address,
@@ -263,6 +274,16 @@ def openers(file: BenchFile) -> dict[str, Callable[[], Instrument]]:
             places.scanner.driver, places.scanner.address, name="scanner"
         ),
     }
+    if (switch := places.switch) is not None:
+        every["switch"] = lambda: registry.open_instrument(
+            switch.driver,
+            switch.address,
+            name="switch",
+            routes=switch.routes,
+            parked=switch.parked,
+            forbidden=switch.forbidden,
+        )
+    return every
 
 
 def _all_of(failures: dict[str, BaseException]) -> BaseException:

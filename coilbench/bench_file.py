@@ -95,6 +95,18 @@ class Boards(Table):
         return self
 
 
+class Switch(Instrument):
+    """A switch matrix between an analyzer with few ports and the array."""
+
+    routes: dict[str, str] = Field(
+        min_length=1, description="Relay states by 'analyzer port-device port', as the maker writes them."
+    )
+    parked: str = Field(description="The state of every relay when nothing is connected.")
+    forbidden: tuple[str, ...] = Field(
+        default=(), description="Combinations of relay states that must not occur."
+    )
+
+
 class Instruments(Table):
     """All instruments of the bench."""
 
@@ -102,10 +114,15 @@ class Instruments(Table):
     tuner: Instrument
     receiver: Boards
     scanner: Instrument
+    switch: Switch | None = Field(default=None, description="Only where the analyzer has too few ports.")
 
-    @field_validator("analyzer", "tuner", "receiver", "scanner")
+    @field_validator("analyzer", "tuner", "receiver", "scanner", "switch")
     @classmethod
-    def _driver_is_of_its_kind(cls, place: Instrument | Boards, info: ValidationInfo) -> Instrument | Boards:
+    def _driver_is_of_its_kind(
+        cls, place: Instrument | Boards | None, info: ValidationInfo
+    ) -> Instrument | Boards | None:
+        if place is None:
+            return None
         names = driver_names(info.field_name)
         if place.driver not in names:
             raise ValueError(

@@ -29,7 +29,8 @@ def driver_names(kind: str | None = None) -> tuple[str, ...]:
     Parameters
     ----------
     kind
-        Only those that open an ``"analyzer"``, ``"tuner"``, ``"receiver"`` or ``"scanner"``; None: all.
+        Only those that open an ``"analyzer"``, ``"tuner"``, ``"receiver"``, ``"scanner"`` or ``"switch"``;
+        None: all.
     """
     entries = entry_points(group=GROUP)
     return tuple(sorted({entry.name for entry in entries if kind is None or entry.attr == f"open_{kind}"}))

@@ -1,0 +1,319 @@
+"""Measure a device with more ports than the analyzer: by a switch matrix, or by asking for cables.
+
+Connections that disagree with the others are measured again once; what is then still missing or doubtful is
+marked in the result, never filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+
+from coilbench.base.errors import InstrumentFault, ReplyTimeout, RunAborted
+from coilbench.base.events import Event, EventSink, ignore
+from coilbench.base.verdict import Judged, Verdict, overall
+from coilbench.procedures.operator import Operator, Request, carry_out
+from coils.assembly import Assembly, Connection, PartialSweep, assemble, plan_connections
+from coils.assembly.checks import indistinguishable_ports, judge_assembly
+from coils.calibration import deembed
+from drivers.protocols import Abort, SweepPlan, never
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from drivers.protocols import NetworkAnalyzer, SwitchMatrix
+
+#: From device ports, frequencies and raw S of one connection to S at the device's ports.
+Correct: TypeAlias = Callable[
+    [tuple[int, ...], "NDArray[np.float64]", "NDArray[np.complex128]"], "NDArray[np.complex128]"
+]
+#: Reflections of all device ports' loads at given frequencies, shape (frequency, port).
+Loads: TypeAlias = Callable[["NDArray[np.float64]"], "NDArray[np.complex128]"]
+
+#: Sweeps of one connection before its pair is given up.
+_ATTEMPTS: Final = 2
+
+
+def uncorrected(
+    _ports: tuple[int, ...], _frequencies: NDArray[np.float64], s: NDArray[np.complex128]
+) -> NDArray[np.complex128]:
+    """Return S as it came: for an analyzer that is calibrated at the device's ports."""
+    return s
+
+
+def through_paths(paths: Callable[[int, int, NDArray[np.float64]], NDArray[np.complex128]]) -> Correct:
+    """Return a correction that takes away the known ways through a switch.
+
+    Parameters
+    ----------
+    paths
+        Called with analyzer port, device port and frequencies; returns S of the way, shape
+        (frequency, 2, 2), its first port at the analyzer.
+    """
+
+    def correct(
+        ports: tuple[int, ...], frequencies: NDArray[np.float64], s: NDArray[np.complex128]
+    ) -> NDArray[np.complex128]:
+        return deembed(s, np.stack([paths(place, port, frequencies) for place, port in enumerate(ports, 1)]))
+
+    return correct
+
+
+@dataclass(frozen=True, slots=True)
+class AssemblyPlan:
+    """What to measure.
+
+    Parameters
+    ----------
+    ports
+        Device ports, counted from 1.
+    sweep
+        Of every connection.
+    loads
+        What every device port ends in while not connected.
+    noise
+        Standard deviation of a complex S-parameter between connections, repeatability of cables and relays
+        included.
+    analyzer_ports
+        Ports of the analyzer that are used, in the order of the cables.
+    reciprocal
+        Whether the device must be reciprocal.
+    """
+
+    ports: tuple[int, ...]
+    sweep: SweepPlan
+    loads: Loads
+    noise: float
+    analyzer_ports: tuple[int, ...] = (1, 2)
+    reciprocal: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AssembledDevice:
+    """A device measured part by part.
+
+    Parameters
+    ----------
+    ports
+        Device ports in the order of the assembly's rows.
+    assembly
+        Its S-matrix; ports that were not asked for end in their loads. Places in it count from 1.
+    parts
+        Every sweep, in order.
+    failures
+        Connections that could not be measured, with the reason.
+    blind
+        Pairs of ports between which a wrong cable would not have been noticed.
+    judged, verdict
+        Of the matrix as a whole.
+    """
+
+    ports: tuple[int, ...]
+    assembly: Assembly
+    parts: tuple[PartialSweep, ...]
+    failures: tuple[tuple[tuple[int, ...], str], ...]
+    blind: tuple[tuple[int, int], ...]
+    judged: tuple[Judged, ...]
+    verdict: Verdict
+
+    @property
+    def missing(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of device ports without an accepted sweep."""
+        return tuple((self.ports[one - 1], self.ports[other - 1]) for one, other in self.assembly.missing)
+
+
+def assemble_with_switch(
+    analyzer: NetworkAnalyzer,
+    switch: SwitchMatrix,
+    plan: AssemblyPlan,
+    *,
+    correct: Correct = uncorrected,
+    emit: EventSink = ignore,
+    abort: Abort = never,
+) -> AssembledDevice:
+    """Measure all ports through a switch matrix, which is parked afterwards.
+
+    Raises
+    ------
+    RunAborted
+        ``abort`` said so.
+    InstrumentError
+        The analyzer or the switch is gone, or a relay does not move.
+    ValueError
+        The plan asks for ports that the switch does not lead to.
+    """
+    if absent := sorted(set(plan.ports) - set(switch.device_ports)):
+        raise ValueError(f"{switch.name} leads to no port {', '.join(map(str, absent))}")
+    session = _Session(analyzer, plan, correct, emit, abort)
+    try:
+        for connection in session.connections:
+            switch.connect(connection.ports)
+            session.measure(connection)
+        for connection in session.doubtful():
+            switch.connect(connection.ports)
+            session.measure(connection)
+    finally:
+        switch.make_safe()
+    return session.result()
+
+
+def assemble_by_hand(
+    analyzer: NetworkAnalyzer,
+    operator: Operator,
+    plan: AssemblyPlan,
+    *,
+    correct: Correct = uncorrected,
+    emit: EventSink = ignore,
+    abort: Abort = never,
+) -> AssembledDevice:
+    """Measure all ports by asking for cables to be moved, as few as possible; errors as above.
+
+    Raises
+    ------
+    RunAborted
+        ``abort`` or the operator said so.
+    InstrumentError
+        The analyzer is gone.
+    """
+    session = _Session(analyzer, plan, correct, emit, abort)
+    _ask_for(session.connections, session, operator, anew=False)
+    _ask_for(session.doubtful(), session, operator, anew=True)
+    return session.result()
+
+
+def _ask_for(
+    connections: tuple[Connection, ...], session: _Session, operator: Operator, *, anew: bool
+) -> None:
+    requests = [
+        Request(_instruction(connection, anew=anew), number, len(connections))
+        for number, connection in enumerate(connections, 1)
+    ]
+    carry_out(requests, operator, lambda place: session.measure(connections[place]))
+
+
+def _instruction(connection: Connection, *, anew: bool) -> str:
+    cables = range(1, len(connection.ports) + 1) if anew else connection.moved
+    moves = ", ".join(f"cable {cable} to port {connection.ports[cable - 1]}" for cable in cables)
+    stays = [cable for cable in range(1, len(connection.ports) + 1) if cable not in cables]
+    kept = "".join(f"; cable {cable} stays on port {connection.ports[cable - 1]}" for cable in stays)
+    return f"{'check: ' if anew else ''}connect {moves}{kept}; a load on every other port"
+
+
+class _Session:
+    """The sweeps of one device so far."""
+
+    def __init__(
+        self, analyzer: NetworkAnalyzer, plan: AssemblyPlan, correct: Correct, emit: EventSink, abort: Abort
+    ) -> None:
+        self._analyzer, self._plan, self._correct = analyzer, plan, correct
+        self._emit, self._abort = emit, abort
+        self._parts: dict[tuple[int, ...], PartialSweep] = {}
+        self._failures: dict[tuple[int, ...], str] = {}
+        planned = plan_connections(plan.ports, len(plan.analyzer_ports))
+        self.connections: Final = planned.connections
+        self._analyzer.configure(plan.sweep)
+        emit(
+            Event(
+                "assemble.planned",
+                f"{len(plan.ports)} ports by {len(self.connections)} connections of "
+                f"{len(plan.analyzer_ports)} cables",
+                {"ports": list(plan.ports), "connections": [list(c.ports) for c in self.connections]},
+            )
+        )
+
+    def measure(self, connection: Connection) -> None:
+        """Sweep one connection; a failed sweep is tried again, then given up."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            if self._abort():
+                raise RunAborted(f"stopped before connection {connection.ports}")
+            try:
+                part = self._sweep(connection.ports)
+            except (InstrumentFault, ReplyTimeout) as error:
+                self._failures[connection.ports] = str(error)
+                self._emit(
+                    Event(
+                        "assemble.failed",
+                        f"ports {connection.ports}, attempt {attempt}: {error}",
+                        {"ports": list(connection.ports), "attempt": attempt},
+                    )
+                )
+                continue
+            self._failures.pop(connection.ports, None)
+            self._parts[connection.ports] = part
+            done = len(self._parts)
+            self._emit(
+                Event(
+                    "assemble.swept",
+                    f"ports {part.name} ({done} of {len(self.connections)})",
+                    {"ports": list(part.ports), "done": done, "of": len(self.connections)},
+                )
+            )
+            return
+
+    def doubtful(self) -> tuple[Connection, ...]:
+        """Return the connections to be measured again: failed, or in disagreement with the others."""
+        again = list(self._failures)
+        if self._parts:
+            parts = tuple(self._parts.values())
+            for suspicion in self._assemble(parts).suspicions:
+                self._emit(Event("assemble.suspicious", str(suspicion), {"ports": list(suspicion.ports)}))
+                again.append(suspicion.ports)
+        return tuple(Connection(ports, tuple(range(1, len(ports) + 1))) for ports in again)
+
+    def result(self) -> AssembledDevice:
+        """Assemble and judge what has been measured."""
+        parts = tuple(self._parts.values())
+        ports = self._plan.ports
+        assembly = _of_ports(self._assemble(parts), np.array(ports) - 1)
+        judged = judge_assembly(assembly, self._plan.noise, reciprocal=self._plan.reciprocal)
+        blind = indistinguishable_ports(assembly, self._plan.noise)
+        result = AssembledDevice(
+            ports=ports,
+            assembly=assembly,
+            parts=parts,
+            failures=tuple(self._failures.items()),
+            blind=tuple((ports[one - 1], ports[other - 1]) for one, other in blind),
+            judged=judged,
+            verdict=overall(judged),
+        )
+        self._emit(
+            Event(
+                "assemble.finished",
+                f"{len(ports)} ports assembled: {result.verdict}; {len(result.missing)} pairs missing, "
+                f"{len(assembly.suspicions)} connections in doubt",
+                {
+                    "verdict": str(result.verdict),
+                    "missing": [list(pair) for pair in result.missing],
+                    "suspicions": [str(suspicion) for suspicion in assembly.suspicions],
+                },
+            )
+        )
+        return result
+
+    def _sweep(self, ports: tuple[int, ...]) -> PartialSweep:
+        network = self._analyzer.sweep(self._plan.analyzer_ports[: len(ports)], abort=self._abort)
+        frequencies = np.asarray(network.f, dtype=np.float64)
+        s = self._correct(ports, frequencies, np.asarray(network.s, dtype=np.complex128))
+        return PartialSweep(ports, frequencies, s)
+
+    def _assemble(self, parts: tuple[PartialSweep, ...]) -> Assembly:
+        loads = self._plan.loads(parts[0].frequencies) if parts else np.zeros(max(self._plan.ports), complex)
+        return assemble(parts, loads, noise=self._plan.noise)
+
+
+def _of_ports(assembly: Assembly, inside: NDArray[np.int64]) -> Assembly:
+    """Return the part of an assembly that belongs to some ports."""
+    grid = np.ix_(inside, inside)
+    return Assembly(
+        frequencies=assembly.frequencies,
+        s=assembly.s[:, grid[0], grid[1]],
+        count=assembly.count[grid],
+        loads=assembly.loads[:, inside],
+        spread=assembly.spread[inside],
+        suspicions=assembly.suspicions,
+        incomplete=assembly.incomplete,
+        filled=assembly.filled[:, grid[0], grid[1]],
+    )
