@@ -112,7 +112,7 @@ class Move:
         """Return the advice in words."""
         way = "apart (less overlap)" if self.apart > 0.0 else "closer (more overlap)"
         distance, doubt = abs(self.apart) * 1e3, self.uncertainty * 1e3
-        return f"move {distance:.1f} mm {way}, ± {doubt:.1f} mm, if k = {self.k:+.4f}"
+        return f"move {distance:.2f} mm {way}, ± {doubt:.2f} mm, if k = {self.k:+.4f}"
 
 
 def coupling_along(

@@ -128,14 +128,14 @@ def choose_remedy(
     """
     if all(abs(cost.kq) <= tolerated_kq for cost in costs):
         return Remedy(RemedyKind.NOTHING, _small(costs, tolerated_kq))
-    signed = all(cost.sign_known for cost in costs)
+    signed = any(cost.sign_known for cost in costs)
     if any(cost.other_kq is not None for cost in costs):
         return Remedy(
             RemedyKind.INSPECT,
             "|S21| fits a weak and a strong coupling: measure the ports with their loops open, or look "
             "whether the resonance is split",
         )
-    mutual, spread = _common_mutual(costs, signed=signed)
+    mutual, spread = _common_mutual(costs)
     if mutual is None:
         values = ", ".join(f"{cost.mutual * 1e9:+.2f} nH at {cost.nucleus}" for cost in costs)
         return Remedy(
@@ -162,9 +162,18 @@ def _small(costs: Sequence[PairCost], tolerated_kq: float) -> str:
     )
 
 
-def _common_mutual(costs: Sequence[PairCost], *, signed: bool) -> tuple[float | None, float]:
-    """Return the weighted mean of the mutual inductances and its uncertainty; None where they contradict."""
-    values = np.array([cost.mutual if signed else abs(cost.mutual) for cost in costs])
+def _common_mutual(costs: Sequence[PairCost]) -> tuple[float | None, float]:
+    """Return the weighted mean of the mutual inductances and its uncertainty; None where they contradict.
+
+    A sign that is known at one nucleus is taken for the others, where it is not.
+    """
+    signs = [math.copysign(1.0, cost.mutual) for cost in costs if cost.sign_known]
+    values = np.array(
+        [
+            cost.mutual if cost.sign_known else abs(cost.mutual) * (signs[0] if signs else 1.0)
+            for cost in costs
+        ]
+    )
     spreads = np.array([max(cost.mutual_uncertainty, 1e-15) for cost in costs])
     weights = 1.0 / spreads**2
     mean = float(np.sum(weights * values) / np.sum(weights))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -219,6 +220,40 @@ def test_without_open_loop_reflections_signs_are_not_pretended() -> None:
     distant = advise(data).to_do[0].remedy
     assert distant.kind is RemedyKind.WINDINGS
     assert "reverse one" in distant.text
+
+
+def test_a_sign_known_at_one_nucleus_serves_both() -> None:
+    """Open-loop reflections at 23Na alone: one move, in the direction that the sign asks for."""
+    travel = Travel(np.linspace(-5e-3, 5e-3, 11), -3.5 * np.linspace(-5e-3, 5e-3, 11))
+    sodium, proton = (Array(nucleus).data(mutuals(k12=-0.008)) for nucleus in NUCLEI)
+    data = [sodium, replace(proton, open_loop=None)]
+    (pair,) = advise(data, (Relation((1, 2), Neighbours.OVERLAP, travel),)).to_do
+    assert [cost.sign_known for cost in pair.costs] == [True, False]
+    (move,) = pair.remedy.moves
+    assert move.apart == pytest.approx(-0.008 / 3.5, rel=0.02)
+
+
+def test_one_nucleus_alone_gets_a_capacitor_and_a_positive_mutual_an_inductor() -> None:
+    """A single-tuned array; leads uncrossed for both signs."""
+    relations = (Relation((1, 2), Neighbours.SHARED),)
+    for k, kind in ((-0.006, "capacitor"), (0.006, "inductor")):
+        remedy = advise([Array("23Na").data(mutuals(k12=k))], relations).to_do[0].remedy
+        assert remedy.network is not None
+        assert remedy.network.bridge is None
+        assert not remedy.network.crossed
+        assert getattr(remedy.network, kind) is not None
+        assert abs(remedy.outcomes[0].kq_after) < 1e-6
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    """What the how-to prints: one pair to move, and what that is worth."""
+    page = Path(__file__).parents[2] / "docs" / "howto" / "decouple-an-array.md"
+    code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    printed: list[str] = []
+    exec(code, {"print": printed.append})  # noqa: S102 - our own documentation
+    assert len(printed) == 2
+    assert "1-2 overlapped: 23Na kQ +0.46" in printed[0]
+    assert "mm apart" in printed[0]
 
 
 def test_a_wrong_preamplifier_phase_is_put_right_before_windings_are_soldered() -> None:
