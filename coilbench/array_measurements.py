@@ -86,7 +86,12 @@ def tune_array(
         run.step("Tune and match")
         goal = TuningGoal(limit_db=file.limits.s11_db, aim_db=file.limits.s11_db - _MARGIN_DB)
         plan = TunePlan(
-            nucleus_ports(file), goal, sweep.span, sweep.points, sweep.if_bandwidth, sweep.sweep_power_dbm
+            nucleus_ports(file),
+            goal,
+            span=sweep.span,
+            points=sweep.points,
+            if_bandwidth=sweep.if_bandwidth,
+            power_dbm=sweep.sweep_power_dbm,
         )
         tuned = tune(run.analyzer, run.tuner, plan, emit=run.folder.emit, abort=run.abort)
         for name, network in (("before", tuned.before), ("after", tuned.after)):
@@ -107,6 +112,11 @@ def tune_array(
                 f"after {tuned.sweeps} sweeps and {tuned.moves} moves."
             ),
             *unreached,
+            *(f"To make it reachable: {advice}." for advice in tuned.advice),
+            *(
+                f"{suspect.axis} {suspect.text}: check motor, coupling and cable."
+                for suspect in tuned.suspects
+            ),
             *_lines(character),
         )
         sections = (

@@ -13,12 +13,10 @@ from coilbench.base.events import Event
 from coilbench.base.verdict import overall
 from coilbench.bench import open_some, safe_actions
 from coilbench.bench_file import read_bench_file
-from coilbench.coil_record import coil_limits, coil_record
+from coilbench.coil_record import character_plan, coil_record
 from coilbench.coil_store import keep_record
 from coilbench.guardian import Guardian
 from coilbench.outcome import Outcome
-from coilbench.procedures.characterise import CharacterisePlan
-from coilbench.procedures.tune import nucleus_ports
 from coilbench.report.page import Page, Section, render
 from coilbench.session import run_folder, software, stop_signals, storing, write_atomically
 
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from coilbench.base.events import EventSink
     from coilbench.base.verdict import Judged
     from coilbench.bench_file import BenchFile
+    from coilbench.procedures.characterise import CharacterisePlan
     from coilbench.session import RunFolder
     from coils.quality import NucleusRecord
     from drivers.protocols import Abort, Instrument, NetworkAnalyzer, TransientAnalyzer, Tuner
@@ -108,16 +107,7 @@ class ArrayRun:
 
     def character_plan(self) -> CharacterisePlan:
         """Return how this array is characterised."""
-        file = self.file
-        return CharacterisePlan(
-            nucleus_ports(file),
-            coil_limits(file),
-            noise_figure_db=file.array.preamplifier_noise_figure_db,
-            temperature=file.array.temperature,
-            points=file.sweep.points,
-            if_bandwidth=file.sweep.if_bandwidth,
-            power_dbm=file.sweep.sweep_power_dbm,
-        )
+        return character_plan(self.file)
 
 
 @contextmanager

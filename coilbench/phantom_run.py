@@ -12,16 +12,18 @@ from coilbench.base.events import Event
 from coilbench.base.verdict import Judged, judge
 from coilbench.bench import open_bench, safe_actions
 from coilbench.bench_file import read_bench_file
+from coilbench.coil_record import character_plan, coil_record, nucleus_record
+from coilbench.coil_store import keep_record
 from coilbench.guardian import Guardian
 from coilbench.outcome import Outcome
-from coilbench.procedures.characterise import CharacterisePlan, characterise
+from coilbench.procedures.characterise import characterise
 from coilbench.procedures.detuning import check_detuning
 from coilbench.procedures.quantify import check_noise, quantify_scan
 from coilbench.procedures.scan import scan_phantom, scan_plan
 from coilbench.procedures.tune import TunePlan, nucleus_ports, tune
 from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
 from coilbench.session import run_folder, software, stop_signals, storing, write_atomically
-from coils.quality import Limits, worst_of_each
+from coils.quality import worst_of_each
 from coils.tuning.local_state import TuningGoal
 from drivers.protocols import Abort, never
 from recon.nifti import write_nifti
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from coilbench.bench_file import BenchFile
     from coilbench.procedures.quantify import Quantified
     from coilbench.session import RunFolder
+    from coils.quality import CoilRecord
 
 #: Tuning goes on to this far below the limit, as a margin for drift and noise, dB.
 _MARGIN_DB: Final = 6.0
@@ -89,11 +92,18 @@ def acquire(bench: Bench, folder: RunFolder, /, *, abort: Abort = never) -> Acqu
     started = datetime.now(UTC)
     groups = nucleus_ports(file)
     scanned_group = next(group for group in groups if group.nucleus == file.scan.nucleus)
-    sweep, array, limits = file.sweep, file.array, file.limits
+    sweep, limits = file.sweep, file.limits
 
     emit(Event("step", "Tune and match"))
     goal = TuningGoal(limit_db=limits.s11_db, aim_db=limits.s11_db - _MARGIN_DB)
-    plan = TunePlan(groups, goal, sweep.span, sweep.points, sweep.if_bandwidth, sweep.sweep_power_dbm)
+    plan = TunePlan(
+        groups,
+        goal,
+        span=sweep.span,
+        points=sweep.points,
+        if_bandwidth=sweep.if_bandwidth,
+        power_dbm=sweep.sweep_power_dbm,
+    )
     tuned = tune(bench.analyzer, bench.tuner, plan, emit=emit, abort=abort)
     for name, network in (("before", tuned.before), ("after", tuned.after)):
         with storing(folder.path / name):
@@ -102,15 +112,7 @@ def acquire(bench: Bench, folder: RunFolder, /, *, abort: Abort = never) -> Acqu
     emit(Event("step", "Characterise the array"))
     character = characterise(
         bench.analyzer,
-        CharacterisePlan(
-            groups,
-            Limits(limits.s11_db, limits.coupling_db, limits.isolation_db),
-            noise_figure_db=array.preamplifier_noise_figure_db,
-            temperature=array.temperature,
-            points=sweep.points,
-            if_bandwidth=sweep.if_bandwidth,
-            power_dbm=sweep.sweep_power_dbm,
-        ),
+        character_plan(file),
         emit=emit,
         abort=abort,
     )
@@ -156,8 +158,23 @@ def conclude(measured: Measured, folder: RunFolder, /) -> Outcome:
         with storing(folder.path / name):
             write_nifti(folder.path / name, image, grid, description=unit)
     write_atomically(outcome.report, report_page(measured, judged, checks, folder.path.name))
+    keep_record(folder.path, _coil_record(measured, folder.path.name), measured.character.network)
     folder.finish(run_record(measured, judged, checks, folder.path.name))
     return outcome
+
+
+def _coil_record(measured: Measured, run: str) -> CoilRecord:
+    """Return what this run says of the coil itself: phantom and image stay out of its passport."""
+    character = measured.character
+    return coil_record(
+        measured.file,
+        tuple(nucleus_record(group) for group in character.nuclei),
+        worst_of_each(character.judgements),
+        run=run,
+        kind="run",
+        measured=measured.acquired.started,
+        s_uncertainty=character_plan(measured.file).uncertainty,
+    )
 
 
 def judge_run(measured: Measured, /) -> tuple[Judged, ...]:

@@ -21,6 +21,9 @@ def tuning_values(tuned: TuneResult, /) -> dict[str, Any]:
         "reached": tuned.reached,
         "sweeps": tuned.sweeps,
         "moves": tuned.moves,
+        "failed_sweeps": tuned.failed_sweeps,
+        "advice": [str(advice) for advice in tuned.advice],
+        "suspects": [f"{suspect.axis} {suspect.text}" for suspect in tuned.suspects],
         "ports": list(tuned.ports),
         "positions_steps": tuned.positions,
     }
