@@ -20,6 +20,8 @@ from coilbench.base.errors import MeasurementError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Distance of φ from π/4 below which it lies at the end of its branch.
+_END: Final = 1e-6
 #: Difference of χ² at which the worse branch is given up: 99 % for one degree of freedom.
 _DISCARDED: Final = 6.63
 #: χ² of the better branch above which S11 and S21 contradict each other: 99.9 % for one degree of freedom.
@@ -131,7 +133,12 @@ def coupling_from_matched(
             "half circle |S21|² = |S11| (1 - |S11|)); match each loop with the other one detuned, then "
             "do not touch them, and read both at that frequency"
         )
-    left = [point for point in points if point[1] - best < _DISCARDED]
+    left = [
+        point
+        for place, point in enumerate(points)
+        # a branch that ends at x = 1 has no solution of its own
+        if point[1] - best < _DISCARDED and (place == 0 or abs(point[0] - 0.25 * math.pi) > _END)
+    ]
     candidates = [_candidate(phi, chi, u_phi, q, u_q) for phi, chi, u_phi in left]
     # k of passive loops is below 1: a trickle of |S21| has one branch only
     candidates = [candidate for candidate in candidates if candidate.k < 1.0] or candidates[:1]

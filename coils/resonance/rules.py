@@ -201,8 +201,9 @@ def _width(
         slope = (inner_height - outer_height) / step
         places.append(curved)
         slopes.append(slope)
-        # two neighbours average the noise; what interpolation may err is taken as a quarter of its correction
-        variance += 0.5 * (_power_noise(s, index) / slope) ** 2 + (0.25 * (curved - straight)) ** 2
+        # a cubic's weights sum to one in square near a point, to 0.64 between; what interpolation may err is
+        # taken as a quarter of its correction
+        variance += (_power_noise(s, index) / slope) ** 2 + (0.25 * (curved - straight)) ** 2
     return _Crossings(places[1] - places[0], math.sqrt(variance), (slopes[0], slopes[1]))
 
 

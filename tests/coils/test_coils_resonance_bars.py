@@ -126,7 +126,7 @@ def test_a_stated_calibration_error_covers_what_directivity_and_source_match_do(
 
 
 def test_a_background_that_bends_widens_the_bars_until_they_hold() -> None:
-    """Slope, curvature and a cubic of -26 to -60 dB: 95 % bars hold for 90 % and more, scatter not for half."""
+    """Slope, curvature and a cubic of -26 to -60 dB: 95 % bars hold for 90 %, scatter not for half."""
     rng = np.random.default_rng(24)
     truth = Truth(150.0, 0.7, span=5.0)
     f = truth.frequencies

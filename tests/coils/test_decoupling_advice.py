@@ -125,7 +125,7 @@ def test_pairs_are_ranked_by_what_they_cost_and_small_ones_left_alone() -> None:
     assert name == "23Na"
     assert kept == pytest.approx(snr_factor(data[0].s, 0.5) / free, abs=1e-9)
     assert min(kept) < 0.9
-    assert len(advice.lines()) == 3 + 2
+    assert len(advice.lines()) == 3 + 2 + 2  # pairs; all windings and what is kept, at both nuclei
 
 
 def test_following_all_of_the_advice_decouples_the_nodal_array_at_both_nuclei() -> None:
@@ -220,6 +220,24 @@ def test_without_open_loop_reflections_signs_are_not_pretended() -> None:
     distant = advise(data).to_do[0].remedy
     assert distant.kind is RemedyKind.WINDINGS
     assert "reverse one" in distant.text
+
+
+def test_all_windings_together_are_predicted_for_the_whole_array() -> None:
+    """Cancelled pairs, weakened others and the loss of two windings on loop 3, from sums by hand."""
+    both = mutuals(k13=-0.014, k35=0.011, k12=0.0009)
+    advice = advise([Array(nucleus).data(both) for nucleus in NUCLEI])
+    assert [one.pair for one in advice.windings] == [(1, 3), (3, 5)]
+    lengths = [2 * abs(both[0, 2]), 2 * abs(both[2, 4])]  # M over a coupling of 0.5
+    for nucleus, outcome in advice.wound:
+        w = 2 * np.pi * NUCLEI[nucleus]
+        r = w * LOOPS[2] / Q[nucleus][2]
+        expected = np.sqrt(r / (r + w * sum(lengths) / 220))
+        assert outcome.snr_factor[2] == pytest.approx(expected, rel=1e-4)
+        assert outcome.snr_factor[1] == 1.0
+        assert np.abs(outcome.k_after[[0, 2], [2, 4]]).max() < 1e-6
+        weaker = np.sqrt(LOOPS[0] / (LOOPS[0] + lengths[0]))
+        assert outcome.k_after[0, 1] == pytest.approx(0.0009 * weaker, rel=1e-3)
+    assert sum("all windings together" in line for line in advice.lines()) == 2
 
 
 def test_a_sign_known_at_one_nucleus_serves_both() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.special import spherical_jn
@@ -183,3 +185,14 @@ def test_small_loops_radiate_as_dipoles() -> None:
         assert got[place, 0, 0] == pytest.approx(dipole, rel=size)
         assert got[place, 0, 1] == pytest.approx(dipole * np.cos(0.5), rel=size)
         assert abs(got[place, 0, 2]) < 1e-3 * dipole
+
+
+def test_the_pages_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/howto/array-from-geometry.md prints plausible numbers: Q, and shares of the ultimate SNR."""
+    page = Path(__file__).parents[2] / "docs" / "howto" / "array-from-geometry.md"
+    if not page.is_file():
+        pytest.skip("the documentation is not here")
+    code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    exec(compile(code, page.name, "exec"), {})  # noqa: S102 - our own page
+    shares = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines() if "ultimate" in line]
+    assert shares == pytest.approx((0.746, 0.960), abs=2e-3)
