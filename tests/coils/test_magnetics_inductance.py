@@ -204,15 +204,16 @@ def test_congruent_pairs_are_found_and_others_are_not_taken_for_them() -> None:
     loops = [*row(rectangle(0.05, 0.04, 1e-3), 3, 0.07), circle(0.03, 2e-3).moved((0.0, 0.1, 0.01))]
     loops.append(loops[0].moved((0, -0.08, 0)))
     loops.append(Loop(loops[1].path[::-1], 1e-3).moved((0, 0, 0.05)))
-    loops.append(Loop(loops[1].path, 3e-3).moved((0, 0, 0.15)))
-    loops.append(loops[6].moved((0.04, 0, 0)))
-    loops.append(loops[1].moved((0.04, 0.25, 0)))
+    # the same shapes, overlapped, of thin and of thick wire
+    thin, thick = (Loop(loops[0].path, w).moved((0, 0, 50 * w)) for w in (1e-3, 3e-3))
+    loops += [thin, thin.moved((0.03, 0, 0)), thick, thick.moved((0.03, 0, 0))]
     matrix = inductance_matrix(loops)
     for i, one in enumerate(loops):
         for j, other in enumerate(loops):
             alone = self_inductance(one) if i == j else mutual_inductance(one, other)
             assert matrix[i, j] == pytest.approx(alone, rel=1e-10)
     assert matrix[1, 5] < 0.0
+    assert matrix[8, 9] != matrix[6, 7]
     assert np.all(np.linalg.eigvalsh(matrix) > 0.0)
 
 
