@@ -7,32 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from assembly_rows import ROWS as ASSEMBLY_ROWS
+from circuit_rows import CIRCUIT_ROWS
 from magnetics_rows import MAGNETICS_ROWS
+from resonance_rows import RESONANCE_ROWS
 from table import Row, compare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-
-def qfactor() -> Row:
-    """Fit a resonance of 201 points: ours beside scikit-rf's NLQFIT7."""
-    import skrf
-    from skrf.qfactor import Qfactor
-
-    from coils.resonance import fit_resonance
-
-    rng = np.random.default_rng(1)
-    f = np.linspace(33.3e6, 34.3e6, 201)
-    s = 1.0 - 1.1 / (1.0 + 190j * (f / 33.8e6 - 33.8e6 / f))
-    s = s + 1e-3 * (rng.standard_normal(201) + 1j * rng.standard_normal(201))
-    network = skrf.Network(f=f, f_unit="Hz", s=s.reshape(-1, 1, 1), z0=50)
-    return compare(
-        "qfactor",
-        "201 points, Q 190, -60 dB noise",
-        lambda: fit_resonance(f, s),
-        lambda: Qfactor(network, res_type="reflection").fit(method="NLQFIT7"),
-        "scikit-rf Qfactor NLQFIT7",
-    )
 
 
 def gridding() -> Row:
@@ -107,5 +88,12 @@ def query() -> Row:
 
 
 ROWS: Final[Mapping[str, Callable[[], Row]]] = MappingProxyType(
-    {"qfactor": qfactor, "gridding": gridding, "query": query, **ASSEMBLY_ROWS, **MAGNETICS_ROWS}
+    {
+        **RESONANCE_ROWS,
+        "gridding": gridding,
+        "query": query,
+        **ASSEMBLY_ROWS,
+        **CIRCUIT_ROWS,
+        **MAGNETICS_ROWS,
+    }
 )

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the rows live beside this file
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison; ``ratio`` is how many times faster than the peer we are."""
+    """One comparison; ``ratio`` is how many times less than the peer, or than a limit, we need."""
 
     name: str
     ours: float
@@ -62,6 +62,10 @@ def compare(
     return Row(name, mine, theirs, "s", theirs / mine, size, peer_name, f"python bench.py bench {name}")
 
 
+def _value(value: float, unit: str) -> str:
+    return f"{value * 1e3:.3g} ms" if unit == "s" else f"{value:.3g} {unit}"
+
+
 def main() -> int:
     """Run the rows asked for and print them."""
     from rows import ROWS
@@ -71,15 +75,15 @@ def main() -> int:
     if not chosen:
         print(f"no benchmark is called {' or '.join(words)}; there are: {', '.join(ROWS)}", file=sys.stderr)
         return 3
-    table = Table("name", "ours / ms", "peer / ms", "ratio", "size", "peer")
+    table = Table("name", "ours", "peer", "ratio", "size", "peer")
     for name in chosen:
         row = ROWS[name]()
         if "--json" in sys.argv:
             print(json.dumps(asdict(row)), flush=True)
         table.add_row(
             row.name,
-            f"{row.ours * 1e3:.3g}",
-            f"{row.peer * 1e3:.3g}",
+            _value(row.ours, row.unit),
+            _value(row.peer, row.unit),
             f"{row.ratio:.2g}",
             row.size,
             row.peer_name,
