@@ -147,10 +147,10 @@ def record_switching(
                 raise RunAborted("stopped between two records of switching")
             times, values = analyzer.record(over_time, _setting(tuner, channel, after), abort=abort)
             records.append(values)
-    earlier = float(times[1] - times[0]) * np.arange(-_BEFORE, 0)
+    earlier = np.asarray(float(times[1] - times[0]) * np.arange(-_BEFORE, 0), dtype=np.float64)
     detuned, tuned = (
         switching_time(
-            np.concatenate((earlier, times)),
+            np.asarray(np.concatenate((earlier, times)), dtype=np.float64),
             np.concatenate((before[after], np.mean(records, axis=0))),
             tolerance=plan.tolerance,
         )

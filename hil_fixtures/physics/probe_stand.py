@@ -179,7 +179,9 @@ class ProbeStand:
         admittance = np.linalg.inv(couple(loop_impedance(circuit, load, frequencies), cut.impedance))
         channel = None if faced is None else faced - 1
         probes = probe_impedance(settings.probes, circuit.array, channel, load, frequencies)
-        whole = add_probes(response.scattering, response.currents, np.asarray(admittance), probes)
+        whole = add_probes(
+            response.scattering, response.currents, np.asarray(admittance, dtype=np.complex128), probes
+        )
         return close_ports(whole, self.reflections(endings, frequencies), analyzed(endings))
 
     def reflections(self, endings: tuple[Ending, ...], frequencies: Real) -> Complex:

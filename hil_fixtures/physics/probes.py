@@ -187,7 +187,7 @@ def probe_impedance(
         between, across = sphere_overlaps(pair, array, channel, load.radius)
         own = own + np.einsum("lf,lij->fij", answers, between)
         loops = loops + np.einsum("lf,lij->fij", answers, across)
-    return ProbeImpedance(np.asarray(own), np.asarray(loops))
+    return ProbeImpedance(np.asarray(own, dtype=np.complex128), np.asarray(loops, dtype=np.complex128))
 
 
 def add_probes(
