@@ -11,6 +11,7 @@ from circuit_rows import CIRCUIT_ROWS
 from magnetics_rows import MAGNETICS_ROWS
 from resonance_rows import RESONANCE_ROWS
 from table import Row, compare
+from tuning_rows import TUNING_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,5 +96,6 @@ ROWS: Final[Mapping[str, Callable[[], Row]]] = MappingProxyType(
         **ASSEMBLY_ROWS,
         **CIRCUIT_ROWS,
         **MAGNETICS_ROWS,
+        **TUNING_ROWS,
     }
 )

@@ -9,7 +9,7 @@ import numpy as np
 from acquisition.playback import StreamReader
 from coilbench.base.errors import BenchFileError, CoilbenchError, MeasurementError, TruncatedStream
 from coilbench.base.events import Event
-from coils.resonance import fit_touchstone
+from coils.resonance import fit_trace, read_trace, rules_of_thumb
 from recon.dataset import collect, read_file
 from recon.foreign import OBJECT_THRESHOLD, reconstruct_dataset, snr_of_dataset
 from recon.nifti import write_nifti
@@ -97,7 +97,8 @@ def q_factors(paths: Sequence[Path], /) -> tuple[dict[str, Any], bool]:
     rows, refusals = [], []
     for path in paths:
         try:
-            fit = fit_touchstone(path)
+            trace = read_trace(path)
+            fit = fit_trace(trace)
         except (CoilbenchError, OSError, ValueError) as error:
             refusals.append(f"{path.name}: {error}")
             continue
@@ -111,6 +112,11 @@ def q_factors(paths: Sequence[Path], /) -> tuple[dict[str, Any], bool]:
                 "u_q_unloaded": fit.uncertainty.q_unloaded,
                 "coupling": fit.coupling,
                 "residual": fit.residual,
+                "misfit_over_noise": fit.misfit_ratio,
+                "cross_checks": [
+                    {"rule": rule.rule, "states": rule.states, "q": rule.q, "u_q": rule.uncertainty}
+                    for rule in rules_of_thumb(trace.frequencies, trace.s, fit)
+                ],
                 "span_in_bandwidths": fit.span_in_bandwidths,
             }
         )

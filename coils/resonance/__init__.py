@@ -8,7 +8,7 @@ from coils.resonance.loading import Loading, compare_loading, loading_from_q
 from coils.resonance.matched import CouplingCandidate, MatchedCoupling, coupling_from_matched
 from coils.resonance.model import Kind, Resonance, ResonanceUncertainty
 from coils.resonance.probes import ProbeMeasurement, check_isolation, measure_with_probes
-from coils.resonance.rules import RuleOfThumb, seven_db_rule, three_db_rule
+from coils.resonance.rules import RuleOfThumb, rules_of_thumb, seven_db_rule, three_db_rule
 from coils.resonance.split import SplitCoupling, coupling_from_split, coupling_of_modes
 from coils.resonance.statement import MAXIMUM_Q_UNCERTAINTY, MAXIMUM_RESIDUAL
 
@@ -38,6 +38,7 @@ __all__ = [
     "loading_from_q",
     "measure_with_probes",
     "read_trace",
+    "rules_of_thumb",
     "seven_db_rule",
     "three_db_rule",
 ]

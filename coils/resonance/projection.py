@@ -23,6 +23,8 @@ _SMALLEST_GAIN: Final = 1e-7
 _SMALLEST_STEP: Final = 1e-7
 #: Relative rise of a Gram matrix' diagonal: above its rounding, below any effect on a fit.
 _RIDGE: Final = 1e-13
+#: Relative gain of a step that creeps.
+_CREEPING: Final = 0.02
 #: Damping beyond which no step lowers the cost any more.
 _LARGEST_DAMPING: Final = 1e6
 
@@ -137,6 +139,7 @@ def solve(
     /,
     *,
     worth: float = np.inf,
+    target: NDArray[np.float64] | None = None,
 ) -> Solution:
     """Minimise the misfit of every trace from its start.
 
@@ -152,6 +155,8 @@ def solve(
         What is fitted.
     worth
         Traces whose rms misfit at the start is more than this part of the circle's diameter stay there.
+    target
+        Costs to get below, shape (trace,): a trace that creeps above its own is given up.
     """
     best = _evaluate(f, s, start, terms)
     live = np.flatnonzero(best.cost <= worth**2 * f.size * np.abs(best.amplitudes[:, 1]) ** 2)
@@ -170,6 +175,8 @@ def solve(
             best.put(live[better], trial.at(better))
         damping[live] *= np.where(better, 0.1, 10.0)
         small = (gain <= _SMALLEST_GAIN * trial.cost) | (np.abs(step).max(axis=1) < _SMALLEST_STEP)
+        if target is not None:
+            small |= (gain <= _CREEPING * trial.cost) & (trial.cost > target[live])
         done = np.where(better, small, damping[live] > _LARGEST_DAMPING)
         live = live[~done]
         if live.size == 0:

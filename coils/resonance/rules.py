@@ -15,6 +15,7 @@ Both follow from S = 1 - 2κ/(1 + κ) / (1 + i Q_L t) (NPL Report MAT 58 (2021),
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -27,7 +28,7 @@ from coils.resonance.extremes import vertex
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from coils.resonance.model import Kind
+    from coils.resonance.model import Kind, Resonance
 
 #: |S|² of the 7 dB rule: exactly 1/5, -6.99 dB.
 _SEVEN_DB: Final = 0.2
@@ -142,6 +143,31 @@ def seven_db_rule(
         crossing.width,
         math.hypot(q * crossing.uncertainty / crossing.width, mismatch),
     )
+
+
+def rules_of_thumb(
+    frequencies: NDArray[np.float64], s: NDArray[np.complex128], fit: Resonance
+) -> tuple[RuleOfThumb, ...]:
+    """Return the rules that can be read off a trace beside its fit: none, one or both.
+
+    Parameters
+    ----------
+    frequencies
+        Hz, shape (point,), rising.
+    s
+        Shape (point,).
+    fit
+        Of the same trace; its detuned point is the reference of a reflection, so that a lossy cable does not
+        count as absorption.
+    """
+    found: list[RuleOfThumb] = []
+    reference = abs(fit.detuned)
+    with contextlib.suppress(MeasurementError):
+        found.append(three_db_rule(frequencies, s, kind=fit.kind, reference=reference))
+    if fit.kind == "reflection":
+        with contextlib.suppress(MeasurementError):
+            found.append(seven_db_rule(frequencies, s, reference=reference))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

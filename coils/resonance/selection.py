@@ -111,7 +111,7 @@ def refined(
             continue
         more = replace(terms, **{name: True})
         rows = found.rows[places]
-        solution = solve(f, traces[rows], found.solution.points.at(places), more)
+        solution = solve(f, traces[rows], found.solution.points.at(places), more, target=limit[places])
         better = solution.cost < limit[places]
         trials.append(Fits(more, places, solution, found.spread))
         best[places[better]] = len(trials)

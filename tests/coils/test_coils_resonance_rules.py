@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from coilbench.base.errors import MeasurementError
-from coils.resonance import fit_resonance, seven_db_rule, three_db_rule
+from coils.resonance import fit_resonance, rules_of_thumb, seven_db_rule, three_db_rule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,6 +111,20 @@ def test_the_transmission_rule_takes_half_of_the_peak() -> None:
     t = f / CENTRE - CENTRE / f
     rule = three_db_rule(f, 0.004 / (1.0 + 95.0j * t), kind="transmission")
     assert rule.q == pytest.approx(95.0, rel=1e-3)
+
+
+def test_rules_beside_a_fit_agree_with_it_behind_a_lossy_cable() -> None:
+    """1.4 dB of cable there and back: referred to the detuned point, both rules agree within three bars."""
+    rng = np.random.default_rng(32)
+    f = sweep(6.0, 301)
+    behind = 0.85 * np.exp(-2j * np.pi * 30e-9 * (f - CENTRE)) * reflection(f, 1.05)
+    s = behind + 1e-3 * (rng.normal(size=f.size) + 1j * rng.normal(size=f.size))
+    fit = fit_resonance(f, s)
+    three, seven = rules_of_thumb(f, s, fit)
+    assert abs(three.q - fit.q_loaded) < 3.0 * three.uncertainty
+    assert abs(seven.q - fit.q_unloaded) < 3.0 * seven.uncertainty
+    shallow = reflection(f, 0.2)
+    assert [rule.rule for rule in rules_of_thumb(f, shallow, fit_resonance(f, shallow))] == ["3 dB"]
 
 
 def test_rules_that_cannot_be_read_say_why() -> None:
