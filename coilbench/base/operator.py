@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-#: Shows a sentence and returns when it has been done.
-Ask: TypeAlias = Callable[[str], None]
+#: Shows a sentence and returns when it has been done; what it returns is not used, so `input` will do.
+Ask: TypeAlias = Callable[[str], object]
 
 
 def hold_probes_over(channel: int, /) -> str:

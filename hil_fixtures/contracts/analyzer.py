@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from coilbench.base.errors import ConnectionLost, InstrumentError, LimitExceeded, RunAborted
-from drivers.protocols import Segment, SweepPlan
+from drivers.protocols import Segment, SweepPlan, TimePlan, TransientAnalyzer
 
 if TYPE_CHECKING:
     from drivers.protocols import NetworkAnalyzer
@@ -174,3 +174,23 @@ class AnalyzerContract:
         with pytest.raises(ConnectionLost):
             analyzer.sweep(analyzer.reflection_ports[:1])
         analyzer.make_safe()
+
+    def test_a_time_sweep_sees_what_a_frequency_sweep_sees(
+        self, analyzer: NetworkAnalyzer, plan: SweepPlan
+    ) -> None:
+        """A device at rest: times rise from zero, every value is the S-parameter at that frequency."""
+        if not isinstance(analyzer, TransientAnalyzer):
+            pytest.skip("this analyzer makes no time sweeps")
+        ports = analyzer.reflection_ports[:2]
+        frequency = plan.segments[0].start
+        analyzer.configure(plan)
+        expected = analyzer.sweep(ports).s[0, 1, 0]
+        over_time = TimePlan(ports[1], ports[0], frequency, 1e-3, 50, plan.if_bandwidth, plan.power_dbm)
+        times, values = analyzer.record(over_time)
+        assert times.shape == values.shape == (50,)
+        assert times[0] >= 0.0
+        np.testing.assert_allclose(np.diff(times), times[1] - times[0], rtol=1e-3)
+        assert times[-1] >= 1e-3 * (1.0 - 1e-6), "never faster than the bandwidth allows, nor than asked for"
+        np.testing.assert_allclose(values, expected, rtol=0.0, atol=_RECIPROCAL)
+        analyzer.configure(plan)
+        assert analyzer.sweep(ports).s.shape == (plan.points, 2, 2)

@@ -8,6 +8,7 @@ while one is measured.
 from __future__ import annotations
 
 import json
+import time
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ import pytest
 from scipy.optimize import brentq
 
 from coilbench import procedures as do
-from coilbench.base.errors import MeasurementError, RunAborted
+from coilbench.base.errors import InstrumentError, MeasurementError, RunAborted
 from coilbench.procedures.qfactor import find_peak
 from drivers.actuators.tune_controller import open_tuner
 from drivers.analyzers.rohde_schwarz_znb import open_analyzer
@@ -369,6 +370,49 @@ def test_an_operator_who_cannot_leaves_the_bench_safe() -> None:
         with pytest.raises(KeyboardInterrupt):
             do.measure_detuning(bench.analyzer, bench.tuner, plan, ask=cannot)
         assert bench.is_safe
+
+
+def test_a_controller_that_falls_silent_is_named_and_switches_off_by_itself() -> None:
+    """Bias is on when it stops answering: a typed error that names it, and its watchdog ends the bias."""
+
+    def silence(sentence: str) -> None:
+        if "loop 2" in sentence:
+            assert any(bench.lab.state["bias"])
+            bench.lab.faults.tuner.silent = True
+        bench.lab.operator(sentence)
+
+    with stand(5) as bench:
+        plan = do.DetunePlan(bench.nuclei, PROBES, channels=(1, 2), with_phantom_out=False, switching=None)
+        with pytest.raises(InstrumentError, match=r"^t ") as caught:
+            do.measure_detuning(bench.analyzer, bench.tuner, plan, ask=silence)
+        assert any("could not be switched off" in note for note in caught.value.__notes__)
+        deadline = time.monotonic() + 10.0
+        while any(bench.lab.state["bias"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert not any(bench.lab.state["rf"].values())
+        bench.lab.faults.tuner.silent = False
+
+
+def test_intervals_of_the_depth_hold_what_they_promise() -> None:
+    """Two arrays, 8 channels, two nuclei: at least 27 of 32 rings lie in their 95 % intervals.
+
+    With 95 % fewer than 27 of 32 happen once in 200 times (binomial).
+    """
+    held = []
+    for seed in (2, 5):
+        with stand(seed) as bench:
+            plan = do.DetunePlan(bench.nuclei, PROBES, bias_current=BIAS, switching=None)
+            result = do.measure_detuning(bench.analyzer, bench.tuner, plan, ask=bench.lab.operator)
+            for row in result.channels:
+                tuned, off = (
+                    ring(bench.lab.world, row.channel, row.frequency, current=a) for a in (0.0, BIAS)
+                )
+                truth = decibels(off / tuned)
+                held.append(row.depth.low_db < truth < row.depth.high_db)
+                assert row.depth.value_db == pytest.approx(truth, abs=2.5)
+    assert len(held) == 32
+    assert sum(held) >= 27, sum(held)
 
 
 def test_probes_that_see_no_channel_are_told_so() -> None:

@@ -20,6 +20,9 @@ from hil_fixtures.instruments.znbt_channel import Stimulus
 from hil_fixtures.instruments.znbt_receiver import observe
 from hil_fixtures.physics.world import World, WorldSettings
 
+#: Tuning 100 arrays takes some 15 s of an idle processor.
+pytestmark = pytest.mark.timeout(300)
+
 STATES = ("tuned", "detuned", "badly matched")
 SEEDS = 100
 INTERVAL = 10e-6
