@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from coils.decoupling.counter_wound import predict_windings
 from coils.decoupling.pairs import cost_pairs, snr_without_coupling
 from coils.decoupling.preamplifier import advise_phase
 from coils.decoupling.remedies import (
@@ -19,7 +22,7 @@ from coils.decoupling.remedies import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coils.decoupling.counter_wound import Winding
+    from coils.decoupling.counter_wound import Winding, WindingOutcome
     from coils.decoupling.pairs import NucleusData, PairCost
     from coils.decoupling.preamplifier import PhaseAdvice
 
@@ -86,11 +89,15 @@ class ArrayAdvice:
         Preamplifier decoupling where it was measured.
     snr_kept
         For each nucleus each channel's SNR over that without any mutual reactance; empty where unknown.
+    wound
+        For each nucleus the whole array with all proposed counter-wound inductors in place; empty where none
+        are proposed.
     """
 
     pairs: tuple[PairAdvice, ...]
     phases: tuple[ChannelPhase, ...]
     snr_kept: tuple[tuple[str, tuple[float, ...]], ...]
+    wound: tuple[tuple[str, WindingOutcome], ...] = ()
 
     @property
     def windings(self) -> tuple[Winding, ...]:
@@ -109,6 +116,10 @@ class ArrayAdvice:
             f"preamplifier of channel {one.channel} at {one.nucleus}: {one.advice}"
             for one in self.phases
             if not one.advice.is_in_window
+        ]
+        rows += [
+            f"{nucleus}: all windings together cost {lost * 100.0:.1f} % of the SNR in the worst channel"
+            for nucleus, lost in ((name, 1.0 - one.snr_factor.min()) for name, one in self.wound)
         ]
         rows += [
             f"{nucleus}: mutual inductances leave {min(kept) * 100.0:.1f} % of the SNR in the worst channel"
@@ -172,7 +183,23 @@ def advise(
         tuple(
             (nucleus, tuple(float(part) for part in parts)) for nucleus, parts in kept if parts is not None
         ),
+        _wind(data, pairs),
     )
+
+
+def _wind(data: Sequence[NucleusData], pairs: Sequence[PairAdvice]) -> tuple[tuple[str, WindingOutcome], ...]:
+    """Return the array at each nucleus with all proposed windings in place."""
+    windings = [pair.remedy.winding for pair in pairs if pair.remedy.winding is not None]
+    if not windings:
+        return ()
+    found = []
+    for place, one in enumerate(data):
+        matrix = np.diag(one.inductance)
+        for pair in pairs:
+            a, b = pair.channels[0] - 1, pair.channels[1] - 1
+            matrix[a, b] = matrix[b, a] = pair.costs[place].mutual
+        found.append((one.nucleus, predict_windings(matrix, windings, {one.frequency: one.resistance})[0]))
+    return tuple(found)
 
 
 def _phases(data: Sequence[NucleusData], velocity_factor: float) -> tuple[ChannelPhase, ...]:

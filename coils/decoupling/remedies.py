@@ -13,6 +13,7 @@ from coilbench.base.errors import MeasurementError
 from coils.decoupling.counter_wound import wind_for
 from coils.decoupling.overlap import advise_move
 from coils.decoupling.shared_conductor import (
+    INDUCTOR_Q,
     Pair,
     predict_pair,
     shared_capacitor,
@@ -149,7 +150,7 @@ def choose_remedy(
         moved = _move(mutual, spread, data[0], relation, signed=signed)
         if moved is not None:
             return moved
-    return _windings(mutual, relation.channels, data[0], signed=signed)
+    return _windings(mutual, relation.channels, data, signed=signed)
 
 
 def _small(costs: Sequence[PairCost], tolerated_kq: float) -> str:
@@ -250,12 +251,21 @@ def _pair(mutual: float, cost: PairCost, data: NucleusData) -> Pair:
     )
 
 
-def _windings(mutual: float, channels: tuple[int, int], data: NucleusData, *, signed: bool) -> Remedy:
+def _windings(
+    mutual: float, channels: tuple[int, int], data: Sequence[NucleusData], *, signed: bool
+) -> Remedy:
     """Return counter-wound inductors for the pair."""
     first, second = channels
-    matrix = _pair_matrix(data.inductance, first, second, mutual)
+    matrix = _pair_matrix(data[0].inductance, first, second, mutual)
     (winding,) = wind_for(matrix, ((first, second),), coupling=_WINDING_COUPLING)
-    text = str(winding) if signed else f"{winding}; where coupling rises, reverse one"
+    losses = []
+    for one in data:
+        least = min(float(one.resistance[first - 1]), float(one.resistance[second - 1]))
+        added = 2.0 * math.pi * one.frequency * winding.inductance / INDUCTOR_Q
+        losses.append(f"{(1.0 - math.sqrt(least / (least + added))) * 100.0:.1f} % of SNR at {one.nucleus}")
+    text = f"{winding} (for {', '.join(losses)})"
+    if not signed:
+        text += "; where coupling rises, reverse one"
     return Remedy(RemedyKind.WINDINGS, text, winding=winding)
 
 

@@ -238,6 +238,9 @@ def test_all_windings_together_are_predicted_for_the_whole_array() -> None:
         weaker = np.sqrt(LOOPS[0] / (LOOPS[0] + lengths[0]))
         assert outcome.k_after[0, 1] == pytest.approx(0.0009 * weaker, rel=1e-3)
     assert sum("all windings together" in line for line in advice.lines()) == 2
+    alone = 1.0 - np.sqrt(1.0 / (1.0 + Q["23Na"][0] * lengths[0] / LOOPS[0] / 220))
+    text = next(pair.remedy.text for pair in advice.pairs if pair.channels == (1, 3))
+    assert f"for {alone * 100:.1f} % of SNR at 23Na" in text
 
 
 def test_a_sign_known_at_one_nucleus_serves_both() -> None:
