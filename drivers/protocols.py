@@ -187,6 +187,15 @@ class TransientAnalyzer(NetworkAnalyzer, Protocol):
         ...
 
 
+@runtime_checkable
+class ForwardAnalyzer(NetworkAnalyzer, Protocol):
+    """A network analyzer that drives its first port only."""
+
+    def sweep_forward(self, *, abort: Abort = never) -> tuple[skrf.Network, skrf.Network]:
+        """Sweep and return S11 and S21, each as a one-port Network; errors as ``sweep``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Axis:
     """One motorised trimmer.

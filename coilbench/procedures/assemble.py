@@ -24,11 +24,15 @@ from drivers.protocols import Abort, SweepPlan, never
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from drivers.protocols import NetworkAnalyzer, SwitchMatrix
+    from drivers.protocols import ForwardAnalyzer, NetworkAnalyzer, SwitchMatrix
 
 #: From device ports, frequencies and raw S of one connection to S at the device's ports.
 Correct: TypeAlias = Callable[
     [tuple[int, ...], "NDArray[np.float64]", "NDArray[np.complex128]"], "NDArray[np.complex128]"
+]
+#: From the columns (S11, S21) of a pair in both directions, shape (frequency, 2) each, to its S.
+CorrectBothWays: TypeAlias = Callable[
+    ["NDArray[np.complex128]", "NDArray[np.complex128]"], "NDArray[np.complex128]"
 ]
 #: Reflections of all device ports' loads at given frequencies, shape (frequency, port).
 Loads: TypeAlias = Callable[["NDArray[np.float64]"], "NDArray[np.complex128]"]
@@ -147,7 +151,7 @@ def assemble_with_switch(
     """
     if absent := sorted(set(plan.ports) - set(switch.device_ports)):
         raise ValueError(f"{switch.name} leads to no port {', '.join(map(str, absent))}")
-    session = _Session(analyzer, plan, correct, emit, abort)
+    session = _Session(analyzer, plan, _whole_sweeps(analyzer, plan, correct, abort), emit, abort)
     try:
         for connection in session.connections:
             switch.connect(connection.ports)
@@ -178,10 +182,64 @@ def assemble_by_hand(
     InstrumentError
         The analyzer is gone.
     """
-    session = _Session(analyzer, plan, correct, emit, abort)
+    session = _Session(analyzer, plan, _whole_sweeps(analyzer, plan, correct, abort), emit, abort)
+    return _by_operator(session, operator)
+
+
+def assemble_one_way(
+    analyzer: ForwardAnalyzer,
+    operator: Operator,
+    plan: AssemblyPlan,
+    correct: CorrectBothWays,
+    *,
+    emit: EventSink = ignore,
+    abort: Abort = never,
+) -> AssembledDevice:
+    """Measure all ports with an analyzer that drives its first port only; every pair is connected both ways.
+
+    Parameters
+    ----------
+    correct
+        From both directions to S of a pair, such as `correct_one_path` with a calibration of that kind.
+
+    Raises
+    ------
+    RunAborted, InstrumentError
+        As `assemble_by_hand`.
+    """
+    columns: dict[tuple[int, ...], NDArray[np.complex128]] = {}
+
+    def take(ports: tuple[int, ...]) -> PartialSweep | None:
+        reflection, transmission = analyzer.sweep_forward(abort=abort)
+        columns[ports] = np.stack([reflection.s[:, 0, 0], transmission.s[:, 0, 0]], axis=-1)
+        pair = (min(ports), max(ports))
+        if pair not in columns or pair[::-1] not in columns:
+            return None
+        frequencies = np.asarray(reflection.f, dtype=np.float64)
+        return PartialSweep(pair, frequencies, correct(columns[pair], columns[pair[::-1]]))
+
+    return _by_operator(_Session(analyzer, plan, take, emit, abort, both_directions=True), operator)
+
+
+def _by_operator(session: _Session, operator: Operator) -> AssembledDevice:
     _ask_for(session.connections, session, operator, anew=False)
     _ask_for(session.doubtful(), session, operator, anew=True)
     return session.result()
+
+
+def _whole_sweeps(
+    analyzer: NetworkAnalyzer, plan: AssemblyPlan, correct: Correct, abort: Abort
+) -> Callable[[tuple[int, ...]], PartialSweep]:
+    """Return what sweeps all connected ports at once and corrects them."""
+
+    def take(ports: tuple[int, ...]) -> PartialSweep:
+        network = analyzer.sweep(plan.analyzer_ports[: len(ports)], abort=abort)
+        frequencies = np.asarray(network.f, dtype=np.float64)
+        return PartialSweep(
+            ports, frequencies, correct(ports, frequencies, np.asarray(network.s, dtype=np.complex128))
+        )
+
+    return take
 
 
 def _ask_for(
@@ -206,15 +264,23 @@ class _Session:
     """The sweeps of one device so far."""
 
     def __init__(
-        self, analyzer: NetworkAnalyzer, plan: AssemblyPlan, correct: Correct, emit: EventSink, abort: Abort
+        self,
+        analyzer: NetworkAnalyzer,
+        plan: AssemblyPlan,
+        take: Callable[[tuple[int, ...]], PartialSweep | None],
+        emit: EventSink,
+        abort: Abort,
+        *,
+        both_directions: bool = False,
     ) -> None:
-        self._analyzer, self._plan, self._correct = analyzer, plan, correct
+        self._plan, self._take, self._both_directions = plan, take, both_directions
         self._emit, self._abort = emit, abort
+        self._done = 0
         self._parts: dict[tuple[int, ...], PartialSweep] = {}
         self._failures: dict[tuple[int, ...], str] = {}
-        planned = plan_connections(plan.ports, len(plan.analyzer_ports))
+        planned = plan_connections(plan.ports, len(plan.analyzer_ports), both_directions=both_directions)
         self.connections: Final = planned.connections
-        self._analyzer.configure(plan.sweep)
+        analyzer.configure(plan.sweep)
         emit(
             Event(
                 "assemble.planned",
@@ -230,7 +296,7 @@ class _Session:
             if self._abort():
                 raise RunAborted(f"stopped before connection {connection.ports}")
             try:
-                part = self._sweep(connection.ports)
+                part = self._take(connection.ports)
             except (InstrumentFault, ReplyTimeout) as error:
                 self._failures[connection.ports] = str(error)
                 self._emit(
@@ -242,13 +308,15 @@ class _Session:
                 )
                 continue
             self._failures.pop(connection.ports, None)
-            self._parts[connection.ports] = part
-            done = len(self._parts)
+            if part is not None:
+                self._parts[part.ports] = part
+            self._done += 1
+            named = "-".join(map(str, connection.ports))
             self._emit(
                 Event(
                     "assemble.swept",
-                    f"ports {part.name} ({done} of {len(self.connections)})",
-                    {"ports": list(part.ports), "done": done, "of": len(self.connections)},
+                    f"ports {named} ({self._done}; planned are {len(self.connections)})",
+                    {"ports": list(connection.ports), "done": self._done, "of": len(self.connections)},
                 )
             )
             return
@@ -261,6 +329,8 @@ class _Session:
             for suspicion in self._assemble(parts).suspicions:
                 self._emit(Event("assemble.suspicious", str(suspicion), {"ports": list(suspicion.ports)}))
                 again.append(suspicion.ports)
+                if self._both_directions:
+                    again.append(suspicion.ports[::-1])
         return tuple(Connection(ports, tuple(range(1, len(ports) + 1))) for ports in again)
 
     def result(self) -> AssembledDevice:
@@ -292,12 +362,6 @@ class _Session:
             )
         )
         return result
-
-    def _sweep(self, ports: tuple[int, ...]) -> PartialSweep:
-        network = self._analyzer.sweep(self._plan.analyzer_ports[: len(ports)], abort=self._abort)
-        frequencies = np.asarray(network.f, dtype=np.float64)
-        s = self._correct(ports, frequencies, np.asarray(network.s, dtype=np.complex128))
-        return PartialSweep(ports, frequencies, s)
 
     def _assemble(self, parts: tuple[PartialSweep, ...]) -> Assembly:
         loads = self._plan.loads(parts[0].frequencies) if parts else np.zeros(max(self._plan.ports), complex)

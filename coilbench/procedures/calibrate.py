@@ -31,7 +31,7 @@ from coils.calibration import (
 )
 from coils.calibration.budget import record_budget
 from coils.calibration.correction import looks_alike
-from drivers.protocols import Abort, SweepPlan, never
+from drivers.protocols import Abort, ForwardAnalyzer, SweepPlan, never
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,13 +131,12 @@ def calibrate(
         step = steps[place]
         if abort():
             raise RunAborted(f"calibration stopped before: {step.instruction}")
-        network = analyzer.sweep(step.ports, abort=abort)
-        s = np.asarray(network.s, dtype=np.complex128)
+        frequencies, s = _raw_sweep(analyzer, plan.kind, step, abort)
         if objection := _objection(step, s, {name: raw[name] for name in raw if name != step.name}):
             emit(Event("calibrate.doubted", objection, {"step": step.name}))
             return objection
         raw[step.name] = s
-        axis[:] = [np.asarray(network.f, dtype=np.float64)]
+        axis[:] = [frequencies]
         emit(Event("calibrate.swept", step.instruction, {"step": step.name, "of": len(steps)}))
         return None
 
@@ -224,6 +223,8 @@ def sweep_corrected(
 ) -> CorrectedSweep:
     """Sweep all calibrated ports and correct them, if the calibration is valid.
 
+    A ``one-path`` calibration needs the device turned round: see `assemble_one_way`.
+
     Parameters
     ----------
     temperature
@@ -299,6 +300,19 @@ def verify_calibration(
         )
     )
     return result
+
+
+def _raw_sweep(
+    analyzer: NetworkAnalyzer, kind: CalibrationKind, step: CalibrationStep, abort: Abort
+) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
+    """Return frequencies and raw S of a standard; an analyzer with one source leaves half a thru nan."""
+    if kind == "one-path" and len(step.ports) == 2 and isinstance(analyzer, ForwardAnalyzer):
+        reflection, transmission = analyzer.sweep_forward(abort=abort)
+        s = np.full((reflection.f.size, 2, 2), complex(np.nan, np.nan))
+        s[:, 0, 0], s[:, 1, 0] = reflection.s[:, 0, 0], transmission.s[:, 0, 0]
+        return np.asarray(reflection.f, dtype=np.float64), s
+    network = analyzer.sweep(step.ports, abort=abort)
+    return np.asarray(network.f, dtype=np.float64), np.asarray(network.s, dtype=np.complex128)
 
 
 def _objection(

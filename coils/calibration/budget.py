@@ -114,14 +114,34 @@ def error_budget(
 def record_budget(
     record: CalibrationRecord, raw: NDArray[np.complex128], *, noise: float = 0.0, connection: float = 0.0
 ) -> ErrorBudget:
-    """Return the budget of one raw sweep of all calibrated ports, shape (frequency, port, port)."""
+    """Return the budget of one raw sweep of all calibrated ports, its own noise (``reading``) included.
+
+    Parameters
+    ----------
+    record
+        The calibration, of any kind but ``one-path``.
+    raw
+        Shape (frequency, port, port).
+    noise, connection
+        As in `error_budget`.
+    """
 
     def correct(
         calibration: CalibrationRecord, definitions: Mapping[str, NDArray[np.complex128]] | None
     ) -> NDArray[np.complex128]:
         return calibration.solve(definitions).correct(raw)
 
-    return error_budget(record, correct, noise=noise, connection=connection)
+    budget = error_budget(record, correct, noise=noise, connection=connection)
+    if noise <= 0.0:
+        return budget
+    correction = record.solve()
+    base, squares = correction.correct(raw), np.zeros(raw.shape)
+    for row in range(raw.shape[-2]):
+        for column in range(raw.shape[-1]):
+            moved = raw.copy()
+            moved[:, row, column] += _STEP * noise
+            squares += np.abs(correction.correct(moved) - base) ** 2 / _STEP**2
+    return budget.with_part("reading", np.sqrt(squares))
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,7 @@ def _write_touchstone(
     from skrf.network import Network
 
     name = f"{stem}.s{s.shape[-1]}p"
-    network = Network(f=frequencies, f_unit="Hz", s=np.nan_to_num(s), z0=50.0, name=Path(stem).name)
+    network = Network(f=frequencies, f_unit="Hz", s=s, z0=50.0, name=Path(stem).name)
     text = network.write_touchstone(
         return_string=True, form="ri", format_spec_A=_DIGITS, format_spec_B=_DIGITS, format_spec_freq=_DIGITS
     )

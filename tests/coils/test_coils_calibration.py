@@ -352,7 +352,7 @@ def test_the_error_budget_is_what_random_kits_do(kind, ports):
 
 
 def test_noise_and_connections_enter_the_budget():
-    """Each connection is its own; noise of the raw sweeps of the standards is carried to the result."""
+    """Each connection is its own; noise of the standards' sweeps and of the device's is carried on."""
     rng = np.random.default_rng(5)
     ports, noise, connection, kit = (1, 2), 2e-3, 3e-3, Kit("card", CARD)
     quiet, loud = (Analyzer(2, switching=0.08, noise=n, f=TRIALS) for n in (0.0, noise))
@@ -365,9 +365,9 @@ def test_noise_and_connections_enter_the_budget():
             real[:, port, port] += connection * (rng.standard_normal((TRIALS.size, 2)) @ [1, 1j]) / np.sqrt(2)
         sweeps[step.name] = loud.measure(real, step.ports)
     record = record_of("solt", ports, quiet, kit)
-    error = np.abs(replace(record, raw=sweeps).solve().correct(raw) - s)
+    error = np.abs(replace(record, raw=sweeps).solve().correct(loud.measure(s, ports)) - s)
     budget = record_budget(record, raw, noise=noise, connection=connection)
-    assert set(budget.contributions) == {"connections", "noise"}
+    assert set(budget.contributions) == {"connections", "noise", "reading"}
     ratio = np.sqrt(np.mean((error / budget.standard) ** 2, axis=0))
     assert np.abs(ratio - 1.0).max() < 5.0 / np.sqrt(2000) + 0.02
     assert np.mean(error <= budget.expanded) == pytest.approx(0.95, abs=0.03)
