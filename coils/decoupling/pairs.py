@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from coilbench.base.errors import MeasurementError
 from coils.covariance import snr_factor
 from coils.decoupling.couplings import find_couplings
 from coils.resonance import coupling_from_matched
@@ -31,6 +32,8 @@ _SOME_Q: Final = 1e6
 #: Standard uncertainty of |S11| as a sign of this pair's coupling: ports are matched to -20 dB, and other
 #: neighbours reflect too.
 _U_MATCH: Final = 0.1
+#: Part of a larger |S11| that is its uncertainty as such a sign: then mistuning explains it as well.
+_MISTUNED: Final = 1.0 / 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -240,10 +243,14 @@ def _cost(
 def _kq_alone(data: NucleusData, pair: tuple[int, int]) -> tuple[float, float, float | None]:
     """Return |kQ|, its uncertainty and, where S11 cannot decide, the other solution."""
     block = data.channels
+    size = abs(block[pair[0], pair[1]])
     own = math.sqrt(abs(block[pair[0], pair[0]] * block[pair[1], pair[1]]))
-    found = coupling_from_matched(
-        abs(block[pair[0], pair[1]]), _SOME_Q, u_s21=max(data.s_uncertainty, 1e-6), s11=own, u_s11=_U_MATCH
-    ).candidates
+    spread = max(data.s_uncertainty, 1e-6)
+    try:
+        found = coupling_from_matched(size, _SOME_Q, u_s21=spread, s11=own, u_s11=_U_MATCH).candidates
+    except MeasurementError:  # S11 is not this coupling's: the port is mistuned as well
+        wide = max(_U_MATCH, _MISTUNED * own)
+        found = coupling_from_matched(size, _SOME_Q, u_s21=spread, s11=own, u_s11=wide).candidates
     best, *rest = found
     other = rest[0].k * _SOME_Q if rest else None
     return best.k * _SOME_Q, best.uncertainty * _SOME_Q, other

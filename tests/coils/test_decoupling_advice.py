@@ -222,6 +222,19 @@ def test_without_open_loop_reflections_signs_are_not_pretended() -> None:
     assert "reverse one" in distant.text
 
 
+def test_mistuned_ports_neither_stop_the_advice_nor_hide_the_ambiguity() -> None:
+    """Without open-loop reflections: -10 dB of mistuning is taken as such; -6 dB leaves both branches."""
+    for size, resolved in ((0.31, True), (0.5, False)):
+        s = np.diag(np.full(COUNT, size)).astype(complex)
+        s[0, 1] = s[1, 0] = 0.2j
+        one = Array("23Na").data(mutuals(), open_loop=None, s=s)
+        cost = next(cost for cost in cost_pairs(one) if cost.channels == (1, 2))
+        assert cost.kq == pytest.approx(0.417, rel=0.08)  # 2x with x/(1 + x²) = 0.2
+        assert (cost.other_kq is None) == resolved
+        (pair,) = (pair for pair in advise([one]).pairs if pair.channels == (1, 2))
+        assert (pair.remedy.kind is RemedyKind.INSPECT) != resolved
+
+
 def test_all_windings_together_are_predicted_for_the_whole_array() -> None:
     """Cancelled pairs, weakened others and the loss of two windings on loop 3, from sums by hand."""
     both = mutuals(k13=-0.014, k35=0.011, k12=0.0009)
