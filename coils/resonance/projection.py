@@ -24,7 +24,9 @@ _SMALLEST_STEP: Final = 1e-7
 #: Relative rise of a Gram matrix' diagonal: above its rounding, below any effect on a fit.
 _RIDGE: Final = 1e-13
 #: Relative gain of a step that creeps.
-_CREEPING: Final = 0.02
+_CREEPING: Final = 0.05
+#: Steps after which a target should have been reached (from a fit with one term less it takes 2 to 4).
+_PATIENCE: Final = 4
 #: Damping beyond which no step lowers the cost any more.
 _LARGEST_DAMPING: Final = 1e6
 
@@ -156,12 +158,13 @@ def solve(
     worth
         Traces whose rms misfit at the start is more than this part of the circle's diameter stay there.
     target
-        Costs to get below, shape (trace,): a trace that creeps above its own is given up.
+        Costs to get below, shape (trace,): a trace that creeps above its own, or stays above it for a few
+        steps, is given up.
     """
     best = _evaluate(f, s, start, terms)
     live = np.flatnonzero(best.cost <= worth**2 * f.size * np.abs(best.amplitudes[:, 1]) ** 2)
     damping = np.full(s.shape[0], 1e-3)
-    for _ in range(_ITERATIONS if live.size else 0):
+    for number in range(_ITERATIONS if live.size else 0):
         now = best if live.size == s.shape[0] else best.at(live)
         step = _step(now, damping[live])
         trial = _evaluate(f, s[live], _moved(now.points, step), terms)
@@ -176,7 +179,8 @@ def solve(
         damping[live] *= np.where(better, 0.1, 10.0)
         small = (gain <= _SMALLEST_GAIN * trial.cost) | (np.abs(step).max(axis=1) < _SMALLEST_STEP)
         if target is not None:
-            small |= (gain <= _CREEPING * trial.cost) & (trial.cost > target[live])
+            slow = (gain <= _CREEPING * trial.cost) | (number >= _PATIENCE)
+            small |= slow & (trial.cost > target[live])
         done = np.where(better, small, damping[live] > _LARGEST_DAMPING)
         live = live[~done]
         if live.size == 0:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Rms misfit, as a part of the circle's diameter, below which no other start is tried.
 _SURE: Final = 0.025
 #: Misfit of a start without delay, as a part of the circle's diameter, above which delays are tried instead.
-_ROUGH: Final = 0.3
+_ROUGH: Final = 0.1
 #: A further term must lower the rms misfit to this part.
 _WORTH_A_TERM: Final = 0.5
 
