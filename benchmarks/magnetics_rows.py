@@ -136,7 +136,7 @@ def _projected(loops: Sequence[Loop], radius: float) -> np.ndarray:
             moment = norm * spectrum[:, :, order] @ (weight * lpmv(order, degree, cosine)) / degree
             twice = 1 if order == 0 else 2
             scale = degree * radius**5 / ((degree + 1) * (2 * degree + 3))
-            result += twice * scale * np.outer(moment, moment.conj()).real
+            result += twice * scale * np.real(np.outer(moment, moment.conj()))
     return result
 
 
