@@ -22,6 +22,7 @@ from coilbench.procedures.probing import (
     bias_off_afterwards,
     decibels_data,
     only,
+    read_air,
     read_probes,
 )
 from coils.decoupling.measures import (
@@ -215,7 +216,7 @@ def measure_decoupling(
     Raises
     ------
     MeasurementError
-        The probes do not see a channel.
+        The probes see each other, or do not see a channel.
     RunAborted
         ``abort`` said so; bias and RF are off.
     InstrumentError
@@ -228,7 +229,7 @@ def measure_decoupling(
             emit(_told_matrix(found))
         if plan.probes is not None:
             ask(operator.take_probes_away())
-            air = read_probes(analyzer, plan.probes, plan.nuclei, abort=abort)
+            air = read_air(analyzer, plan.probes, plan.nuclei, abort=abort)
             for channel in plan.every_channel if plan.channels is None else plan.channels:
                 ask(operator.hold_probes_over(channel))
                 for group in plan.with_preamplifier:
@@ -278,7 +279,7 @@ def _channel(
     probes: ProbeReading,
     group: NucleusPorts,
     channel: int,
-    air: dict[str, tuple[Reading, ...]],
+    air: dict[str, Reading],
     ask: Ask,
     abort: Abort,
 ) -> ChannelDecoupling:
@@ -294,7 +295,7 @@ def _channel(
         (with_preamplifier,) = read_probes(analyzer, probes, (group,), abort=abort)[group.nucleus]
     finally:
         ask(operator.connect_to_analyzer((port,)))
-    background = air[group.nucleus][0]
+    background = air[group.nucleus]
     # Two probes that read S21 take the part |S21| of the loop's power (2 k1 = 2 k2 = |S21|).
     taken = abs(with_50_ohm.value) ** 2
     with_50_ohm = Reading(with_50_ohm.value, math.hypot(with_50_ohm.uncertainty, taken))

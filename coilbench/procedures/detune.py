@@ -22,6 +22,7 @@ from coilbench.procedures.probing import (
     bias_off_afterwards,
     decibels_data,
     only,
+    read_air,
     read_probes,
     set_bias,
 )
@@ -172,7 +173,7 @@ def measure_detuning(
     Raises
     ------
     MeasurementError
-        The probes do not see a tuned channel.
+        The probes see each other, or do not see a tuned channel.
     RunAborted
         ``abort`` said so; bias and RF are off.
     InstrumentError
@@ -204,7 +205,7 @@ def _background(
 ) -> dict[str, Reading]:
     """Read what is between the probes but the array's currents."""
     ask(operator.take_probes_away())
-    air = {nucleus: found[0] for nucleus, found in _read(analyzer, plan, abort).items()}
+    air = read_air(analyzer, plan.probes, plan.nuclei, abort=abort)
     if not plan.with_phantom_out:
         return air
     ask(operator.hold_probes_over(plan.chosen[0]))

@@ -14,6 +14,7 @@ import numpy as np
 
 from coilbench.base.errors import InstrumentError, RunAborted
 from coils.decoupling.measures import Decibels, Reading, average_readings
+from coils.resonance import check_isolation
 from drivers.protocols import Abort, Segment, SweepPlan
 
 if TYPE_CHECKING:
@@ -83,6 +84,22 @@ def read_probes(
             average_readings(network.s[near, out, source]) for out, source in entries
         )
     return found
+
+
+def read_air(
+    analyzer: NetworkAnalyzer, how: ProbeReading, nuclei: Sequence[NucleusPorts], *, abort: Abort
+) -> dict[str, Reading]:
+    """Return what the probes see of each other in free air, by nucleus.
+
+    Raises
+    ------
+    MeasurementError
+        They are not decoupled: nothing that they read afterwards could be trusted.
+    """
+    air = {group: found[0] for group, found in read_probes(analyzer, how, nuclei, abort=abort).items()}
+    for group in nuclei:
+        check_isolation(np.array([group.frequency]), np.array([air[group.nucleus].value]))
+    return air
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from coilbench.base.events import Event, EventSink, ignore
 from coilbench.procedures.probing import bias_off_afterwards, only
 from coils.decoupling.measures import COVERAGE
 from coils.quality import Loading, Reading, coil_loading
-from coils.resonance import Resonance, fit_resonance
+from coils.resonance import Resonance, check_isolation, fit_resonance, measure_with_probes
 from drivers.protocols import Abort, Segment, SweepPlan, never
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from coilbench.procedures.tune import NucleusPorts
     from drivers.protocols import NetworkAnalyzer, Tuner
 
+#: Frequencies in Hz and values of an S-parameter, each of shape (point,).
+_Trace: TypeAlias = "tuple[NDArray[np.float64], NDArray[np.complex128]]"
 #: Whether the phantom is in.
 Load: TypeAlias = Literal["loaded", "unloaded"]
 _LOADS: Final[tuple[Load, ...]] = ("loaded", "unloaded")
@@ -160,6 +162,8 @@ def measure_q(
 
     Raises
     ------
+    MeasurementError
+        The probes see each other.
     RunAborted
         ``abort`` said so; bias and RF are off.
     InstrumentError
@@ -167,11 +171,12 @@ def measure_q(
     """
     found: dict[tuple[int, str, Load], Resonance | str] = {}
     with bias_off_afterwards(tuner, plan.every_channel):
+        air = _air(analyzer, plan, ask, abort)
         ask(operator.put_phantom_in())
-        _measure(analyzer, tuner, plan, "loaded", found, ask, emit, abort)
+        _measure(analyzer, tuner, plan, "loaded", air, found, ask, emit, abort)
         ask(operator.take_phantom_out())
         try:
-            _measure(analyzer, tuner, plan, "unloaded", found, ask, emit, abort)
+            _measure(analyzer, tuner, plan, "unloaded", air, found, ask, emit, abort)
         finally:
             ask(operator.put_phantom_in())
     rows = []
@@ -188,6 +193,7 @@ def _measure(
     tuner: Tuner,
     plan: QPlan,
     load: Load,
+    air: dict[str, _Trace],
     found: dict[tuple[int, str, Load], Resonance | str],
     ask: Ask,
     emit: EventSink,
@@ -203,7 +209,9 @@ def _measure(
         try:
             for group, port in zip(plan.nuclei, own, strict=True):
                 try:
-                    fit: Resonance | str = _find(analyzer, plan, group.frequency, port, abort)
+                    fit: Resonance | str = _find(
+                        analyzer, plan, group.frequency, port, air.get(group.nucleus), abort
+                    )
                 except MeasurementError as error:
                     fit = str(error)
                 found[channel, group.nucleus, load] = fit
@@ -213,7 +221,28 @@ def _measure(
                 ask(operator.connect_to_analyzer(own))
 
 
-def _find(analyzer: NetworkAnalyzer, plan: QPlan, frequency: float, port: int, abort: Abort) -> Resonance:
+def _air(analyzer: NetworkAnalyzer, plan: QPlan, ask: Ask, abort: Abort) -> dict[str, _Trace]:
+    """Return what the probes see of each other in free air around each nucleus; nothing without probes.
+
+    Raises
+    ------
+    MeasurementError
+        They are not decoupled.
+    """
+    if plan.probes is None:
+        return {}
+    ask(operator.take_probes_away())
+    traces = {}
+    for group in plan.nuclei:
+        trace = _sweep(analyzer, plan, group.frequency, plan.span * group.frequency, 0, abort)
+        check_isolation(*trace)
+        traces[group.nucleus] = trace
+    return traces
+
+
+def _find(
+    analyzer: NetworkAnalyzer, plan: QPlan, frequency: float, port: int, air: _Trace | None, abort: Abort
+) -> Resonance:
     """Look for a resonance near a frequency and fit it in sweeps as wide as it needs.
 
     Raises
@@ -222,19 +251,27 @@ def _find(analyzer: NetworkAnalyzer, plan: QPlan, frequency: float, port: int, a
         There is none, or not one alone.
     """
     axis, trace = _sweep(analyzer, plan, frequency, plan.span * frequency, port, abort)
-    power = 1.0 - np.abs(trace) ** 2 if plan.probes is None else np.abs(trace) ** 2
+    power = 1.0 - np.abs(trace) ** 2 if air is None else np.abs(trace) ** 2
     centre, width = find_peak(axis, power)
-    rough = _fit(analyzer, plan, centre, width, port, abort)
-    return _fit(analyzer, plan, rough.frequency, rough.bandwidth, port, abort)
+    rough = _fit(analyzer, plan, centre, width, port, air, abort)
+    return _fit(analyzer, plan, rough.frequency, rough.bandwidth, port, air, abort)
 
 
 def _fit(
-    analyzer: NetworkAnalyzer, plan: QPlan, centre: float, width: float, port: int, abort: Abort
+    analyzer: NetworkAnalyzer,
+    plan: QPlan,
+    centre: float,
+    width: float,
+    port: int,
+    air: _Trace | None,
+    abort: Abort,
 ) -> Resonance:
     axis, trace = _sweep(analyzer, plan, centre, 0.5 * _BANDWIDTHS * width, port, abort)
-    if plan.probes is None:
+    if air is None:
         return fit_resonance(axis, trace)
-    return fit_resonance(axis, trace, kind="transmission", leakage=True, delay=False)
+    # What the probes see in air is smooth: a wide sweep serves all narrow ones.
+    own = np.interp(axis, air[0], air[1].real) + 1j * np.interp(axis, air[0], air[1].imag)
+    return measure_with_probes(axis, trace, np.asarray(own, dtype=np.complex128)).resonance
 
 
 def find_peak(axis: NDArray[np.float64], power: NDArray[np.float64]) -> tuple[float, float]:

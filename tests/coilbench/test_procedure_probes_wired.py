@@ -26,6 +26,7 @@ from hil_fixtures.instruments.lab import Lab
 from hil_fixtures.physics import parts
 from hil_fixtures.physics.network import loop_impedance
 from hil_fixtures.physics.probe_stand import Preamplifiers, StandSettings
+from hil_fixtures.physics.probes import ProbePair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,9 +64,9 @@ class Stand:
 
 
 @contextmanager
-def stand(seed: int, phase_error: float = 0.0) -> Iterator[Stand]:
+def stand(seed: int, phase_error: float = 0.0, residual: float = 1e-4) -> Iterator[Stand]:
     """Start a lab with probes and open its analyzer and tuner."""
-    settings = StandSettings(preamplifiers=Preamplifiers(2.0, phase_error), carrier_lifetime=LIFETIME)
+    settings = StandSettings(ProbePair(residual=residual), Preamplifiers(2.0, phase_error), LIFETIME)
     with ExitStack() as stack:
         lab = stack.enter_context(Lab(seed=seed, tuned=True, probes=settings))
         analyzer = stack.enter_context(closing(open_analyzer(lab.addresses["analyzer_hislip"], name="a")))
@@ -286,6 +287,7 @@ def test_q_by_probes_is_the_open_rings_with_and_without_the_phantom(
             centre, q = quality(bench.lab.world, row.channel, near, is_empty=is_empty)
             assert fit.frequency == pytest.approx(centre, rel=1e-4)
             assert fit.q_unloaded == pytest.approx(q, rel=2e-3)
+            assert abs(fit.q_unloaded - q) < 2.0 * fit.uncertainty.q_unloaded < 0.01 * q
             assert fit.coupling < 0.05, "probes must not load the loop"
 
 
@@ -413,6 +415,21 @@ def test_intervals_of_the_depth_hold_what_they_promise() -> None:
                 assert row.depth.value_db == pytest.approx(truth, abs=2.5)
     assert len(held) == 32
     assert sum(held) >= 27, sum(held)
+
+
+def test_probes_that_see_each_other_are_refused_before_anything_is_measured() -> None:
+    """An overlap that leaves k = 0.3 %, -50 dB at 1H: every procedure says so and asks for nothing more."""
+    with stand(6, residual=3e-3) as bench:
+        plans: list[tuple[Callable[..., object], object]] = [
+            (do.measure_detuning, do.DetunePlan(bench.nuclei, PROBES)),
+            (do.measure_decoupling, do.DecouplePlan(bench.nuclei, PROBES)),
+            (do.measure_q, do.QPlan(bench.nuclei, probes=(17, 18))),
+        ]
+        for measure, plan in plans:
+            with pytest.raises(MeasurementError, match="the probes see each other"):
+                measure(bench.analyzer, bench.tuner, plan, ask=bench.lab.operator)
+            assert bench.is_safe
+        assert len(bench.lab.operator.heard) == 3
 
 
 def test_probes_that_see_no_channel_are_told_so() -> None:
