@@ -103,8 +103,10 @@ class Resistor:
     def impedance(self, frequencies: Complex) -> Complex:
         """Return ohm, shape (frequency, channel), for frequencies of shape (frequency, 1)."""
         if self.exponent == 0.0:
-            return np.broadcast_to(self.value + 0j, (len(frequencies), len(self.value)))
-        return np.asarray(self.value * (frequencies / REFERENCE_FREQUENCY) ** self.exponent + 0j)
+            value = np.asarray(self.value, dtype=np.complex128)
+            return np.broadcast_to(value, (len(frequencies), len(value)))
+        law = (frequencies / REFERENCE_FREQUENCY) ** self.exponent
+        return np.asarray(self.value * law, dtype=np.complex128)
 
 
 Element: TypeAlias = Capacitor | Inductor | Resistor

@@ -37,7 +37,7 @@ def spice_deck(netlist: Netlist, frequency: float, raw: Path) -> str:
     Raises
     ------
     ValueError
-        A part has no equivalent in SPICE: a device known by S, or a lossy line.
+        A part has no equivalent in SPICE: a device known by S, a lossy line, a complex reference.
     """
     axis = np.array([[frequency + 0j]])
     references = netlist.references()
@@ -82,7 +82,10 @@ def read_scattering(netlist: Netlist, raw: Path) -> Complex:
 
 
 def _resistance(port: Port) -> float:
-    return float(np.asarray(port.impedance).real.ravel()[0])
+    reference = complex(np.asarray(port.impedance, dtype=np.complex128).ravel()[0])
+    if reference.imag != 0.0:
+        raise ValueError(f"SPICE terminates ports in resistors; the reference is {reference} ohm")
+    return reference.real
 
 
 def _impedance(name: str, plus: str, minus: str, impedance: complex, frequency: float) -> Iterator[str]:

@@ -67,7 +67,7 @@ def noise_shares(
     system = assemble(netlist, frequencies)
     outputs = np.zeros_like(system.sources)
     for column, port in enumerate(netlist.ports):
-        reference = np.atleast_1d(np.asarray(port.impedance))
+        reference: Complex = np.atleast_1d(np.asarray(port.impedance, dtype=np.complex128))
         if np.any(reference.imag != 0.0):
             raise ValueError(f"port {column + 1}: noise waves need a real reference impedance")
         outputs[:, :, column] = system.incidence(port.terminals) / np.sqrt(reference.real)[:, None]

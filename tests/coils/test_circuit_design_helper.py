@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coilbench.base.nuclei import nucleus
@@ -52,6 +52,7 @@ def test_series_are_rounded_powers_of_ten() -> None:
             available(bad)
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     target=st.floats(2e-12, 5e-10),
     down=st.floats(0.0, 0.3),

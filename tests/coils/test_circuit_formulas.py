@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coils.circuit.baluns import Cable, cable_trap_capacitance, cable_trap_impedance, lattice_balun
@@ -31,6 +31,7 @@ def impedance_between(parts: tuple, plus: str, minus: str, frequency: float) -> 
     return complex(50 * (1 + s) / (1 - s))
 
 
+@settings(deadline=None, max_examples=50)
 @given(resistance=st.floats(0.05, 30.0), inductance=st.floats(50e-9, 1e-6), frequency=st.floats(10e6, 300e6))
 def test_l_match_leaves_no_reflection(resistance: float, inductance: float, frequency: float) -> None:
     """Tune across the loop, match in series: |S11| is rounding, for every loop that can be matched."""
@@ -59,6 +60,7 @@ def test_l_match_exists_only_below_the_ports_conductance() -> None:
         l_networks(10j)
 
 
+@settings(deadline=None, max_examples=50)
 @given(resistance=st.floats(0.1, 1e3), reactance=st.floats(-500.0, 500.0), z0=st.floats(5.0, 300.0))
 def test_every_l_network_matches(resistance: float, reactance: float, z0: float) -> None:
     """Two or four lossless L-networks exist for every dissipative source and show the port z0."""
@@ -239,6 +241,7 @@ def coil_current(coil: complex, network: tuple, load: complex) -> float:
     return abs(1.0 / (coil + seen))
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     r=st.floats(0.5, 20.0),
     x=st.floats(-30.0, 30.0).filter(lambda value: abs(value) > 0.1),
