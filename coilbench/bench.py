@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from coilbench.bench_file import Switch
     from drivers.protocols import Instrument, NetworkAnalyzer, Receiver, Scanner, SwitchMatrix, Tuner
 
 
@@ -31,8 +32,6 @@ class Bench:
         The bench file.
     analyzer, tuner, receiver, scanner
         Open instruments.
-    switch
-        Between the analyzer and the array; None: the array is at the analyzer's own ports.
     """
 
     file: BenchFile
@@ -40,13 +39,11 @@ class Bench:
     tuner: Tuner
     receiver: Receiver
     scanner: Scanner
-    switch: SwitchMatrix | None = None
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
         """Every open instrument; what makes noise or moves comes first."""
-        every = (self.scanner, self.analyzer, self.tuner, self.receiver)
-        return every if self.switch is None else (*every, self.switch)
+        return (self.scanner, self.analyzer, self.tuner, self.receiver)
 
     def make_safe(self) -> None:
         """Switch RF, bias and motion off on every instrument, whatever each of them says.
@@ -193,14 +190,7 @@ def _check_fit(file: BenchFile, opened: Mapping[str, Instrument]) -> None:
     """
     array, mismatches = file.array, []
     highest = max(port for ports in array.ports.values() for port in ports)
-    if "switch" in opened:
-        switch = cast("SwitchMatrix", opened["switch"])
-        if highest > max(switch.device_ports):
-            mismatches.append(
-                f"[array.ports] names port {highest}, but {switch.name} leads to ports up to "
-                f"{max(switch.device_ports)}"
-            )
-    elif "analyzer" in opened and file.instruments.switch is None:
+    if "analyzer" in opened:
         analyzer = cast("NetworkAnalyzer", opened["analyzer"])
         if highest > analyzer.port_count:
             mismatches.append(
@@ -254,13 +244,18 @@ def openers(file: BenchFile) -> dict[str, Callable[[], Instrument]]:
         The bench file; its limits go to the drivers.
     """
     places, limits = file.instruments, file.limits
-    every: dict[str, Callable[[], Instrument]] = {
-        "analyzer": lambda: registry.open_instrument(
+
+    def open_analyzer() -> Instrument:
+        analyzer = registry.open_instrument(
             places.analyzer.driver,
             places.analyzer.address,
             name="analyzer",
             power_limit_dbm=limits.source_power_dbm,
-        ),
+        )
+        return analyzer if places.switch is None else _behind(analyzer, places.switch)
+
+    return {
+        "analyzer": open_analyzer,
         "tuner": lambda: registry.open_instrument(
             places.tuner.driver, places.tuner.address, name="tuner", bias_limit=limits.bias_current
         ),
@@ -274,16 +269,27 @@ def openers(file: BenchFile) -> dict[str, Callable[[], Instrument]]:
             places.scanner.driver, places.scanner.address, name="scanner"
         ),
     }
-    if (switch := places.switch) is not None:
-        every["switch"] = lambda: registry.open_instrument(
-            switch.driver,
-            switch.address,
+
+
+def _behind(analyzer: Instrument, place: Switch) -> Instrument:
+    """Return the analyzer with its switch, as one with many ports; close it if that fails."""
+    from coilbench.switched_analyzer import SwitchedAnalyzer, read_switch_data
+
+    try:
+        pairs = [(int(one), int(other)) for one, _, other in (name.partition("-") for name in place.routes)]
+        data = read_switch_data(Path(place.files), pairs, place.repeatability)
+        switch = registry.open_instrument(
+            place.driver,
+            place.address,
             name="switch",
-            routes=switch.routes,
-            parked=switch.parked,
-            forbidden=switch.forbidden,
+            routes=place.routes,
+            parked=place.parked,
+            forbidden=place.forbidden,
         )
-    return every
+    except BaseException:
+        analyzer.close()
+        raise
+    return SwitchedAnalyzer(cast("NetworkAnalyzer", analyzer), cast("SwitchMatrix", switch), data)
 
 
 def _all_of(failures: dict[str, BaseException]) -> BaseException:

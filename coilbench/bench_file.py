@@ -95,10 +95,19 @@ class Boards(Table):
         return self
 
 
+RouteName = Annotated[str, Field(pattern=r"^[1-9]\d*-[1-9]\d*$")]
+
+
 class Switch(Instrument):
     """A switch matrix between an analyzer with few ports and the array."""
 
-    routes: dict[str, str] = Field(
+    files: str = Field(
+        description="Folder of way-<analyzer port>-<device port>.s2p and load-<device port>.s1p."
+    )
+    repeatability: float = Field(
+        default=1e-3, gt=0.0, description="Standard deviation of S between two connections."
+    )
+    routes: dict[RouteName, str] = Field(
         min_length=1, description="Relay states by 'analyzer port-device port', as the maker writes them."
     )
     parked: str = Field(description="The state of every relay when nothing is connected.")
