@@ -4,8 +4,8 @@ Written from the R&S ZNB/ZNBT user manual 1173.9163.02 (versions 38 to 62). True
 S-parameter group, segmented and time sweeps, external trigger, overlapped single sweeps, averaging, data
 formats, status and error queue that bench work needs; noise by IF bandwidth and power; not-a-number before
 the first sweep and after a change of the frequency axis. Not here: display, markers, limits, files, balanced
-ports, arbitrary mode, the rise of the IF filter in time sweeps, systematic errors (the instrument measures as
-if perfectly calibrated).
+ports, arbitrary mode, the rise of the IF filter in time sweeps; systematic errors are the device's to show
+(`displayed`).
 """
 
 from __future__ import annotations
