@@ -121,6 +121,21 @@ def test_ports_with_unlike_cables_leave_the_sign_open() -> None:
     assert np.abs(found.reactive) == pytest.approx(np.abs(straight.reactive), abs=1e-10)
 
 
+def test_stated_uncertainties_are_root_sums_of_difference_quotients() -> None:
+    """Every part of every S moved by itself, off the match too; 1e-6 steps leave 1e-5."""
+    bench, _ = array(np.random.default_rng(27), 4, 6e-3)
+    s, opened = bench.scattering(), np.diag(bench.scattering(loops=False))
+    stated = find_couplings(s, opened, uncertainty=1.0).uncertainty
+    at = find_couplings(s, opened).reactive
+    total = np.zeros((4, 4))
+    for place in np.ndindex(4, 4):
+        for part in (1e-6, 1e-6j):
+            moved = s.copy()
+            moved[place] += part
+            total += ((find_couplings(moved, opened).reactive - at) / 1e-6) ** 2
+    assert stated == pytest.approx(np.sqrt(total), rel=1e-3)
+
+
 def test_noise_scatters_the_couplings_as_stated() -> None:
     """400 draws know a standard deviation to 3.5 %; four times that."""
     rng = np.random.default_rng(25)
