@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coilbench.base.errors import MeasurementError
 from coils.resonance import Resonance, fit_resonance, fit_resonances, fit_touchstone, read_trace
@@ -173,6 +175,51 @@ def test_rounded_frequencies_of_a_file_are_evened_out(tmp_path: Path) -> None:
     fit = fit_touchstone(path)
     assert fit.q_unloaded == pytest.approx(160.0, rel=1e-6)
     assert fit.residual < 1e-8
+
+
+@given(
+    points=st.lists(
+        st.tuples(st.floats(0.1, 9.0), st.floats(-1.0, 1.0), st.floats(-1.0, 1.0)), min_size=1, max_size=30
+    ),
+    unit=st.sampled_from(["kHz", "MHz", "GHz"]),
+    through=st.none() | st.floats(0.01, 1.0),
+    parameter=st.sampled_from(["S11", "S21"]),
+    extra=st.booleans(),
+)
+def test_npl_tables_are_read_as_written(
+    tmp_path_factory: pytest.TempPathFactory,
+    points: list[tuple[float, float, float]],
+    unit: str,
+    through: float | None,
+    parameter: str,
+    extra: bool,
+) -> None:
+    """Any head and number of columns: frequency in the head's unit, kind, magnitude of the through line."""
+    path = tmp_path_factory.mktemp("npl") / "table.txt"
+    lines = [f"% VNA {parameter} DATA FILE", f"% {unit}   Re.   Im."]
+    if through is not None:
+        lines.append(f"% CALIBRATION: None  (thru mag. {through!r})")
+    lines += [f"  {f!r}  {re!r} {im!r}" + ("  -53.9  12.3" if extra else "") for f, re, im in points]
+    path.write_text("\n".join(lines) + "\n\n", encoding="utf-8")
+    trace = read_trace(path)
+    scale = {"kHz": 1e3, "MHz": 1e6, "GHz": 1e9}[unit]
+    assert trace.frequencies == pytest.approx([scale * f for f, _, _ in points], rel=1e-15)
+    assert list(trace.s) == [complex(re, im) for _, re, im in points]
+    assert trace.kind == ("reflection" if parameter == "S11" else "transmission")
+    assert trace.through == (1.0 if through is None else through)
+
+
+def test_a_two_port_file_is_taken_as_two_probes(tmp_path: Path) -> None:
+    """S21 of a .s2p is the coil between two probes."""
+    f = np.linspace(33.3e6, 34.3e6, 101)
+    s21 = 0.01 / (1.0 + 95j * (f / 33.8e6 - 33.8e6 / f))
+    rows = [f"{x:.1f} 0.9 0 {y.real:.9e} {y.imag:.9e} 0 0 0.9 0" for x, y in zip(f, s21, strict=True)]
+    path = tmp_path / "probes.s2p"
+    path.write_text("# Hz S RI R 50\n" + "\n".join(rows), encoding="ascii")
+    fit = fit_touchstone(path)
+    assert fit.kind == "transmission"
+    assert fit.q_loaded == pytest.approx(95.0, rel=1e-4)
+    assert fit.q_unloaded == pytest.approx(95.0 * (1.0 + 0.01 / 0.99), rel=1e-4)
 
 
 def test_uneven_frequencies_are_left_alone(tmp_path: Path) -> None:

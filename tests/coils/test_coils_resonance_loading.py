@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from coilbench.base.errors import MeasurementError
+from coils.quality import Reading, coil_loading
 from coils.resonance import (
     check_isolation,
     compare_loading,
@@ -41,6 +42,16 @@ def test_the_noise_figure_is_that_of_the_resistances(
     assert loading.noise_figure_db == pytest.approx(figure_db, abs=0.01)
     assert loading.snr_share == pytest.approx(factor**-0.5, rel=1e-12)
     assert loading.ratio == pytest.approx(unloaded / loaded, rel=1e-12)
+
+
+def test_the_passport_states_the_same_loading() -> None:
+    """`coils.quality` works with expanded uncertainties: same values, and twice the standard uncertainty."""
+    here = loading_from_q(264.0, 191.0, 2.0, 1.5)
+    there = coil_loading(Reading(264.0, 4.0), Reading(191.0, 3.0))
+    assert there.ratio.value == pytest.approx(here.ratio, rel=1e-12)
+    assert there.ratio.uncertainty == pytest.approx(2.0 * here.u_ratio, rel=1e-12)
+    assert there.snr_share.value == pytest.approx(here.snr_share, rel=1e-12)
+    assert there.noise_figure_db.value == pytest.approx(here.noise_figure_db, rel=1e-12)
 
 
 @pytest.mark.parametrize("correlation", [-0.5, 0.0, 0.9])
