@@ -163,9 +163,10 @@ def switched_loop(
 ) -> tuple[Coil, Coil]:
     """Return one loop that PIN diodes switch between two nuclei, in its two states: the lower, the upper.
 
-    The upper nucleus has the loop nearly for itself. The lower pays for the resistance of the diode that
-    adds its capacitor, and both can never be received at once: interleaved sequences wait for the
-    switching, and the bias lines need chokes at both frequencies.
+    No trap, one port. But the lower nucleus pays for the resistance of the diode that adds its capacitor, and
+    the upper for its leak when open, which lies across a loop of some 30 kilohm: reverse bias is part of the
+    design. Both can never be received at once, interleaved sequences wait for the switching, and the bias
+    lines need chokes at both frequencies.
 
     Parameters
     ----------

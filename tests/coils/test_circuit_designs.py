@@ -16,6 +16,7 @@ from coils.circuit.birdcage import (
 )
 from coils.circuit.coil import Coil, Loops, PartQuality, performance, single_loop
 from coils.circuit.designs import nested_loops, overlapped_pair, single_tuned, switched_loop
+from coils.circuit.detuning import PinDiode
 from coils.circuit.dual_tuned import trap_coil, trap_loop, trap_loop_for_share
 from coils.circuit.expand import array_netlist
 from coils.circuit.netlist import Netlist, Part, Port
@@ -133,7 +134,7 @@ def test_lossless_parts_cost_no_snr() -> None:
 
 
 def test_switched_loop_is_matched_in_both_states_with_the_same_parts() -> None:
-    """Biased it serves 23Na, unbiased 1H; the bias current buys SNR at 23Na only."""
+    """Biased it serves 23Na, unbiased 1H; forward bias buys SNR at 23Na, reverse bias at 1H."""
     low, high = switched_loop(loaded_loop(), FREQUENCIES)
     assert matched(low)
     assert matched(high)
@@ -142,6 +143,10 @@ def test_switched_loop_is_matched_in_both_states_with_the_same_parts() -> None:
     starved, same = switched_loop(loaded_loop(), FREQUENCIES, current=0.01)
     assert performance(starved)[0].part_snr < 0.7 * performance(low)[0].part_snr
     assert performance(same)[0].part_snr == pytest.approx(performance(high)[0].part_snr, abs=0.02)
+    tight = PinDiode(off_resistance=1e6)
+    small = PinDiode(bulk=0.5, charge=0.01, off_capacitance=0.25e-12, off_resistance=1e6)
+    _, biased = switched_loop(loaded_loop(), FREQUENCIES, diodes=(tight, small))
+    assert performance(biased)[0].part_snr > 0.9 > 0.7 > performance(high)[0].part_snr
     with pytest.raises(ValueError, match="take smaller diodes"):
         switched_loop(loaded_loop(900e-9), FREQUENCIES)
 
