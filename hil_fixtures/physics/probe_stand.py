@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 
+from hil_fixtures.physics.cables import Cables
 from hil_fixtures.physics.design import design_channel
 from hil_fixtures.physics.network import Z0, couple, loop_impedance, sections, solve
 from hil_fixtures.physics.probes import ProbePair, add_probes, probe_impedance
@@ -150,6 +151,17 @@ class ProbeStand:
         """
         bias = np.array([self._world.bias(channel + 1) for channel in range(self._world.channel_count)])
         return self._scattering(np.atleast_1d(np.asarray(frequencies, dtype=np.float64)), bias)
+
+    def shown_scattering(self, frequencies: Real) -> Complex:
+        """Return S as the analyzer shows it: residual errors at the array's ports, none at the probes'."""
+        axis = np.atleast_1d(np.asarray(frequencies, dtype=np.float64))
+        cables = self._world.cables
+        extended = Cables(
+            np.append(cables.delay, np.zeros(2)),
+            np.append(cables.directivity, np.zeros(2)),
+            np.append(cables.directivity_delay, np.zeros(2)),
+        )
+        return extended.show(self.scattering(axis), axis)
 
     def transient(self, frequency: float, times: Real) -> Complex:
         """Return the S-parameters at one frequency in Hz after the last change of a bias.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hil_fixtures.physics.arrays import Complex, Real
+    from hil_fixtures.physics.cables import Cables
     from hil_fixtures.physics.design import Design
     from hil_fixtures.physics.network import ArrayCircuit, Response
     from hil_fixtures.physics.reach import Attainable
@@ -141,6 +142,11 @@ class World:
             A frequency is not above 0.
         """
         return self.response(frequencies).scattering
+
+    @property
+    def cables(self) -> Cables:
+        """What the analyzer's calibration leaves of the cables to the array's ports."""
+        return self._cables
 
     def shown_scattering(self, frequencies: Real) -> Complex:
         """Return what a calibrated analyzer shows now, without noise: the truth and its residual errors.

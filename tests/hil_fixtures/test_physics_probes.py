@@ -24,7 +24,8 @@ from hil_fixtures.physics.probes import (
     probe_filaments,
     probe_impedance,
 )
-from hil_fixtures.physics.world import World
+from hil_fixtures.physics.workmanship import CAREFUL
+from hil_fixtures.physics.world import World, WorldSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,6 +197,20 @@ def test_a_nodal_circuit_with_every_termination_gives_the_same(world: World, fac
         for frequency in (low, 1.01 * low, high, 0.98 * high):
             found = stand.scattering(np.array([frequency]))[0, 16:, 16:]
             np.testing.assert_allclose(found, nodal(world, stand, frequency, faced), atol=1e-12)
+
+
+def test_an_imperfect_calibration_shows_at_the_arrays_ports_and_not_at_the_probes() -> None:
+    """The array reads as its world shows it; transmission between the probes is the truth."""
+    rough = replace(CAREFUL, delay=30e-12, directivity_db=-38.0)
+    world = World(WorldSettings(workmanship=rough), seed=2)
+    stand, axis = ProbeStand(world), np.array(world.frequencies)
+    shown = stand.shown_scattering(axis)
+    np.testing.assert_allclose(shown[:, :16, :16], world.shown_scattering(axis), atol=1e-14)
+    assert np.max(np.abs(shown[:, :16, :16] - world.scattering(axis))) > 0.01
+    stand.face(3)
+    np.testing.assert_array_equal(
+        stand.shown_scattering(axis)[:, 16:, 16:], stand.scattering(axis)[:, 16:, 16:]
+    )
 
 
 def test_ports_that_are_not_at_the_analyzer_read_an_open_cable(world: World) -> None:
