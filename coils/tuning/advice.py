@@ -14,6 +14,8 @@ import numpy as np
 from coils.tuning.targets import solve_target
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from coils.circuit.elements import Complex, Real
     from coils.tuning.belief import Belief
 
@@ -56,7 +58,13 @@ class Rework:
 
 
 def find_reworks(
-    belief: Belief, start: Real, offset: Complex, lowest: Real, highest: Real
+    belief: Belief,
+    start: Real,
+    offset: Complex,
+    lowest: Real,
+    highest: Real,
+    wanted: NDArray[np.bool_],
+    stuck: NDArray[np.bool_],
 ) -> tuple[Rework, ...]:
     """Return what to change so that every port can be matched.
 
@@ -70,22 +78,29 @@ def find_reworks(
         Measured minus modelled reflections, shape (port,).
     lowest, highest
         What the trimmers reach, F, shapes as ``start``.
+    wanted
+        Ports that matter, shape (port,).
+    stuck
+        Trimmers that cannot be moved, shape (channel, trimmer): nothing is advised about them.
     """
-    free = solve_target(belief, start, offset, _BEYOND[0] * lowest, _BEYOND[1] * highest)
-    wanted = free.capacitances
+    below, above = (
+        np.where(stuck, lowest, _BEYOND[0] * lowest),
+        np.where(stuck, highest, _BEYOND[1] * highest),
+    )
+    needed = solve_target(belief, start, offset, below, above, wanted).capacitances
     middle, half = 0.5 * (lowest + highest), 0.5 * (highest - lowest)
-    place = (wanted - middle) / half
+    place = (needed - middle) / half
     found = []
-    for channel, column in np.argwhere(np.abs(place) > 1.0):
+    for channel, column in np.argwhere((np.abs(place) > 1.0) & ~stuck):
         towards = float(np.sign(place[channel, column]))
-        change = wanted[channel, column] - (
+        change = needed[channel, column] - (
             middle[channel, column] + towards * _INSIDE * half[channel, column]
         )
         found.append(
             Rework(
                 belief.design.axes[channel][column],
                 float(change),
-                float(wanted[channel, column]),
+                float(needed[channel, column]),
                 float(lowest[channel, column]),
                 float(highest[channel, column]),
             )

@@ -23,7 +23,7 @@ from coils.quality import decibels
 from coils.tuning.advice import Rework, find_reworks
 from coils.tuning.estimate import NOISE, Estimate, Observation, first_estimate, refine
 from coils.tuning.local_state import ArraySweep, Move, TuningGoal, Unreached
-from coils.tuning.suspects import Suspect, explain, strange_channels
+from coils.tuning.suspects import Suspect, as_stuck, explain, strange_channels
 from coils.tuning.targets import least_worst, own_reflections, solve_target
 
 if TYPE_CHECKING:
@@ -171,6 +171,14 @@ class DesignTuning:
         return self.prior.belief.design
 
     @property
+    def wanted(self) -> NDArray[np.bool_]:
+        """Ports none of whose own trimmers is stuck, shape (port,)."""
+        wanted = np.ones(self.design.circuit.port_count, dtype=np.bool_)
+        for arm, columns in zip(self.design.arms, self.design.arm_trimmers(), strict=True):
+            wanted[arm.ports] = ~np.any(self.stuck[:, list(columns)], axis=1)
+        return wanted
+
+    @property
     def span(self) -> float | None:
         """Half width of the next sweep over its centre; None: wide enough for every dip."""
         if self.observations or self.prior.elements["sample"] != self.design.spreads["sample"].width:
@@ -281,7 +289,7 @@ def advance(
     if state.purpose is Purpose.STOPPED:
         raise ValueError("tuning is over; begin again")
     state = _taken_in(state, sweep, state.positions_from(positions))
-    worst = float(np.max(np.abs(state.reflections)))
+    worst = _worst(state, state.reflections)
     if worst < _amplitude(state.goal.enough_db):
         if state.check_motors:
             home = replace(state, purpose=Purpose.MOTORS, check_motors=False)
@@ -297,7 +305,7 @@ def _taken_in(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning
     if state.purpose is Purpose.MOTORS:
         moved = np.ones_like(moved)
     told = np.abs(now - state.positions)
-    slack = np.where(approached, _APPROACHED, _UNKNOWN_PLAY) + _SHORT * told
+    slack = np.where(approached & state.approached, _APPROACHED, _UNKNOWN_PLAY) + _SHORT * told
     if state.purpose is Purpose.MOTORS:
         slack = np.full_like(slack, 0.1 * float(np.max(state.half)))
     seen = Observation(sweep.frequencies, sweep.s, (now - state.middle) / state.half, slack / state.half)
@@ -306,7 +314,8 @@ def _taken_in(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning
     suspects = state.suspects + _suspected(state, now, stuck)
     if state.purpose is Purpose.MOTORS:
         suspects += _slipping(state, estimate)
-    better = np.max(np.abs(reflections)) < np.max(np.abs(state.best_reflections))
+    state = replace(state, stuck=state.stuck | stuck)
+    better = _worst(state, reflections) < _worst(state, state.best_reflections)
     first = state.estimate is None
     progress = first or _power(reflections) < _PROGRESS * state.best_power
     return replace(
@@ -322,7 +331,6 @@ def _taken_in(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning
         best_positions=now if better or first else state.best_positions,
         best_reflections=reflections if better or first else state.best_reflections,
         best_power=min(_power(reflections), state.best_power),
-        stuck=state.stuck | stuck,
         suspects=suspects,
     )
 
@@ -336,8 +344,7 @@ def _estimated(
     if before is None:
         if state.span is None:
             return first_estimate(state.prior, seen), (_thinned(seen),), nobody
-        shifts = np.zeros((1, *moved.shape))
-        start = Estimate(state.prior, state.prior.belief, shifts, np.full((1, len(moved)), np.inf))
+        start = Estimate.before(state.prior, seen.places)
         return refine(refine(start, (seen,), 5.0 * NOISE), (seen,)), (seen,), nobody
     noise = float(np.clip(1.2 * np.sqrt(np.mean(before.misfit**2)), _LEAST_NOISE, _MOST_NOISE))
     observations = (*state.observations, seen)
@@ -347,8 +354,7 @@ def _estimated(
         estimate = min(estimate, retried, key=lambda one: float(np.sum(one.misfit[-1] ** 2)))
     estimate, stuck = explain(estimate, before, observations, moved, noise)
     if np.any(stuck):
-        slack = np.where(stuck, np.abs(moved), seen.slack)
-        observations = (*state.observations, replace(seen, slack=slack))
+        observations = (*state.observations, as_stuck(seen, moved, stuck))
     return estimate, observations, stuck
 
 
@@ -375,22 +381,24 @@ def _next(state: DesignTuning) -> tuple[DesignTuning, Action]:
     now = estimate.capacitances(places)
     offset = state.reflections - own_reflections(estimate.belief, now)
     lowest, highest = _reach(state, estimate.belief, now)
-    target = solve_target(estimate.belief, now, offset, lowest, highest)
+    wanted = state.wanted
+    target = solve_target(estimate.belief, now, offset, lowest, highest, wanted)
     enough = _amplitude(state.goal.enough_db)
-    if target.worst() > enough:
-        target = least_worst(estimate.belief, target, offset, lowest, highest, enough)
+    if target.worst(wanted) > enough:
+        target = least_worst(estimate.belief, target, offset, lowest, highest, wanted, enough)
     reworks: tuple[Rework, ...] = ()
-    if target.worst() > _amplitude(state.goal.limit_db):
-        reworks = find_reworks(estimate.belief, target.capacitances, offset, lowest, highest)
+    if target.worst(wanted) > _amplitude(state.goal.limit_db):
+        start = target.capacitances
+        reworks = find_reworks(estimate.belief, start, offset, lowest, highest, wanted, state.stuck)
     # a travel that ends too early is believed once the array has been seen where the model put it
     if reworks and _landed(state):
         return _finished(state, reworks)
-    worst = float(np.max(np.abs(state.reflections)))
-    satisfied = worst < _amplitude(state.goal.limit_db) and target.worst() > _PROGRESS * worst
+    worst = _worst(state, state.reflections)
+    satisfied = worst < _amplitude(state.goal.limit_db) and target.worst(wanted) > _PROGRESS * worst
     if satisfied or state.stalled >= _PATIENCE:
         return _finished(state, ())
-    wanted = _places(estimate.belief, target.capacitances) - shifts
-    targets = np.clip(np.rint(state.middle + state.half * wanted), state.lowest, state.highest)
+    places = _places(estimate.belief, target.capacitances) - shifts
+    targets = np.clip(np.rint(state.middle + state.half * places), state.lowest, state.highest)
     steps = targets - state.positions
     slopes = np.max(np.abs(target.slopes), axis=0)
     effect = slopes * np.abs(np.log(target.capacitances / now))
@@ -408,7 +416,7 @@ def _landed(state: DesignTuning) -> bool:
     """Answer whether the last jump ended where the model said."""
     if state.expected is None:
         return False
-    return bool(np.max(np.abs(state.reflections - state.expected)) < _AS_EXPECTED)
+    return _worst(state, state.reflections - state.expected) < _AS_EXPECTED
 
 
 def _reach(state: DesignTuning, belief: Belief, now: Real) -> tuple[Real, Real]:
@@ -458,7 +466,7 @@ def _slipping(state: DesignTuning, estimate: Estimate) -> tuple[Suspect, ...]:
 
 def _finished(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[DesignTuning, Finished]:
     """End here or, when it is better, where the best sweep was taken."""
-    worse = np.max(np.abs(state.reflections)) > np.max(np.abs(state.best_reflections))
+    worse = _worst(state, state.reflections) > _worst(state, state.best_reflections)
     restore = None
     if worse:
         back = state.best_positions != state.positions
@@ -473,7 +481,7 @@ def _finished(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[DesignT
 def _unreached(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[Unreached, ...]:
     """Name the ports above the limit with what keeps them there."""
     sizes = np.abs(state.reflections)
-    if np.max(np.abs(state.best_reflections)) < np.max(sizes):
+    if _worst(state, state.best_reflections) < _worst(state, state.reflections):
         sizes = np.abs(state.best_reflections)
     found = []
     for arm in state.design.arms:
@@ -488,6 +496,11 @@ def _unreached(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[Unreac
             text = "; ".join(reasons) or f"no progress in {state.sweeps} sweeps"
             found.append(Unreached(int(port) + 1, decibels(float(sizes[port])), text))
     return tuple(found)
+
+
+def _worst(state: DesignTuning, reflections: Complex) -> float:
+    """Return the largest of the reflections that can be helped."""
+    return float(np.max(np.abs(reflections[state.wanted]), initial=0.0))
 
 
 def _power(reflections: Complex) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from coils.circuit.array import Arm, ArrayCircuit, Bank, Section, Stage
-from coils.circuit.elements import Capacitor, Inductor, Resistor, parallel, series
+from coils.circuit.elements import Capacitor, Inductor, Resistor, leaves, parallel, series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,6 +118,17 @@ class ArrayDesign:
     def arms(self) -> tuple[Arm, ...]:
         """The arms, in the order of ``frequencies``."""
         return tuple(section.arm for section in self.bank.sections if section.arm is not None)
+
+    def arm_trimmers(self) -> tuple[tuple[int, ...], ...]:
+        """Return the columns of the trimmers in each arm's section: those that tune and match its port."""
+        found = []
+        for section in self.bank.sections:
+            if section.arm is not None:
+                branches = (section.across, *(stage.branch for stage in section.arm.stages))
+                names = {element.name for branch in branches for element in leaves(branch)}
+                columns = (column for column, trimmer in enumerate(self.trimmers) if trimmer.element in names)
+                found.append(tuple(columns))
+        return tuple(found)
 
     def port_frequencies(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """Return where each port shall not reflect, Hz, shape (port,)."""

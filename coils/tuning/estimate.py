@@ -13,7 +13,7 @@ The first sweep is compared at complex frequencies, from far below the real axis
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
@@ -54,7 +54,8 @@ class Observation:
     places
         Of the trimmers, -1 to 1, shape (channel, trimmer).
     slack
-        Standard deviation of the true places about these, shape (channel, trimmer).
+        Standard deviation of what the true places may have moved more or less than these since the
+        observation before, shape (channel, trimmer).
     """
 
     frequencies: Real | Complex
@@ -79,12 +80,22 @@ class Estimate:
     misfit
         Root mean square of measured minus modelled S of each channel's own ports in each observation,
         shape (observation, channel).
+    cost
+        Squared misfits and squared distances from what was believed before, each over its variance, summed
+        for each channel, shape (channel,).
     """
 
     prior: Prior
     belief: Belief
     shifts: Real
     misfit: Real
+    cost: Real
+
+    @classmethod
+    def before(cls, prior: Prior, places: Real) -> Self:
+        """Return what is believed before any sweep, trimmers at ``places`` (channel, trimmer)."""
+        unknown = np.full(len(places), np.inf)
+        return cls(prior, prior.belief, np.zeros((1, *places.shape)), unknown[None], unknown)
 
     def capacitances(self, places: Real, observation: int = -1) -> Real:
         """Return the trimmers' capacitances at places, with the shifts of an observation, F."""
@@ -101,15 +112,9 @@ def first_estimate(prior: Prior, observation: Observation) -> Estimate:
     observation
         Bands around every arm's frequency that contain the dips, however far off.
     """
-    belief = prior.belief
-    estimate = Estimate(
-        prior,
-        belief,
-        np.zeros((1, *observation.places.shape)),
-        np.full((1, belief.design.channels), np.inf),
-    )
+    estimate = Estimate.before(prior, observation.places)
     for width, noise in STAGES:
-        seen = observation if width == 0.0 else _smoothed(belief, observation, width)
+        seen = observation if width == 0.0 else _smoothed(prior.belief, observation, width)
         estimate = refine(estimate, (seen,), noise, enough=_STAGE_ENOUGH)
     return refine(estimate, (observation,), NOISE)
 
@@ -151,7 +156,7 @@ def refine(
             damping *= 10.0
             if damping > 1e4:
                 break
-    return Estimate(estimate.prior, state.point.belief, state.point.shifts, state.misfit)
+    return Estimate(estimate.prior, state.point.belief, state.point.shifts, state.misfit, state.by_channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +170,16 @@ class _State:
     """A point, its cost, and per channel the normal matrix and gradient of the data alone."""
 
     point: _Point
-    cost: float
+    by_channel: Real
     normal: Real
     gradient: Real
     misfit: Real
     solutions: tuple[Solution, ...]
+
+    @property
+    def cost(self) -> float:
+        """Of all channels."""
+        return float(np.sum(self.by_channel))
 
 
 class _Fit:
@@ -219,7 +229,8 @@ class _Fit:
             columns.append(np.log(value / nominal) if relative else value - nominal)
         moved = belief.delays - before.delays
         delays = [moved[arm.ports] for arm in design.arms]
-        shifts = point.shifts.swapaxes(0, 1).reshape(design.channels, -1)
+        walked = np.diff(point.shifts, axis=0, prepend=np.zeros((1, *point.shifts.shape[1:])))
+        shifts = walked.swapaxes(0, 1).reshape(design.channels, -1)
         terms = (belief.terms - before.terms).reshape(design.channels, -1)
         return np.concatenate([np.stack(columns, axis=1), terms, np.stack(delays, axis=1), shifts], axis=1)
 
@@ -238,7 +249,7 @@ class _Fit:
         for column, arm in enumerate(design.arms):
             delays[arm.ports] += step[:, self.first_delay + column]
         by_observation = step[:, self.first_shift :].reshape(design.channels, len(point.shifts), -1)
-        shifts = point.shifts + by_observation.swapaxes(0, 1)
+        shifts = point.shifts + np.cumsum(by_observation.swapaxes(0, 1), axis=0)
         return _Point(replace(belief, values=values, terms=terms, delays=delays), shifts)
 
     def evaluate(self, point: _Point) -> _State:
@@ -249,7 +260,7 @@ class _Fit:
         gradient = np.zeros((count, self.size))
         misfit = np.zeros((len(self.observations), count))
         solutions = []
-        cost = 0.0
+        cost = np.zeros(count)
         weight = 1.0 / self.noise**2
         for number, seen in enumerate(self.observations):
             places = seen.places + point.shifts[number]
@@ -261,9 +272,9 @@ class _Fit:
             pull = weight * np.matmul(columns, error[:, :, None])
             gradient += np.matmul(chain, pull)[:, :, 0]
             misfit[number] = np.sqrt(2.0 * np.mean(error**2, axis=1))
-            cost += weight * float(np.sum(error**2))
+            cost += weight * np.sum(error**2, axis=1)
             solutions.append(solution)
-        cost += float(np.sum((self.deviations(point) / self.widths) ** 2))
+        cost += np.sum((self.deviations(point) / self.widths) ** 2, axis=1)
         return _State(point, cost, normal, gradient, misfit, tuple(solutions))
 
     def _compare(self, seen: Observation, solution: Solution) -> tuple[Real, Real]:
@@ -306,8 +317,9 @@ class _Fit:
             capacitance = trimmer.capacitance(place, terms)
             start, row = self.first_term + column * TERMS, self.moving[trimmer.element]
             chain[:, start : start + TERMS, row] = trimmer.half_range * shapes(place) / capacitance[:, None]
-            shift = self.first_shift + number * len(design.trimmers) + column
-            chain[:, shift, row] = trimmer.slope(place, terms) / capacitance
+            by_place = trimmer.slope(place, terms) / capacitance
+            for earlier in range(number + 1):
+                chain[:, self.first_shift + earlier * len(design.trimmers) + column, row] = by_place
         for arm in range(len(design.arms)):
             chain[:, self.first_delay + arm, len(self.moving) + arm] = 1.0
         return chain

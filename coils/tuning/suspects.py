@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from coils.tuning.estimate import Estimate, refine
+from coils.tuning.estimate import refine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from coils.circuit.elements import Real
-    from coils.tuning.estimate import Observation
+    from coils.tuning.estimate import Estimate, Observation
 
 #: A channel whose misfit is above this, and so many times its fellows', has done something unexpected.
 _STRANGE: Final = 0.02
 _STRANGER: Final = 4.0
-#: An explanation must bring the misfit down to this part, and to so many times its fellows'.
-_EXPLAINS: Final = 0.3
-_ORDINARY: Final = 3.0
-#: Least misfit that counts as usual: noise and calibration.
-_USUAL: Final = 3e-3
+#: How much better, in squared standard deviations, the sweep must fit a trimmer that stood still: motors
+#: seldom fail.
+_UNLIKELY: Final = 50.0
+#: A move of so many times its uncertainty tells whether it took place; less than this part of it is doubtful.
+_CLEAR: Final = 5.0
+_STILL: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def explain(
     moved: Real,
     noise: float,
 ) -> tuple[Estimate, NDArray[np.bool_]]:
-    """Return a better estimate if trimmers that stood still explain strange channels, and which.
+    """Return a better estimate if trimmers that stood still explain the last sweep, and which.
 
     Parameters
     ----------
@@ -82,30 +83,52 @@ def explain(
     -------
     The estimate, and the trimmers that stood still, shape (channel, trimmer).
     """
-    strange = strange_channels(estimate)
-    best, stuck = estimate, np.zeros(moved.shape, dtype=np.bool_)
-    if not np.any(strange):
-        return best, stuck
-    misfit = estimate.misfit[-1].copy()
-    usual = float(np.median(misfit[~strange])) if np.any(~strange) else 0.0
-    tried = []
+    sluggish = np.any(_sluggish(estimate, before, observations, moved), axis=1)
+    doubtful = sluggish | strange_channels(estimate)
+    stuck = np.zeros(moved.shape, dtype=np.bool_)
+    if not np.any(doubtful):
+        return estimate, stuck
+    costs = []
     for column in range(moved.shape[1]):
-        shift = np.concatenate([before.shifts, before.shifts[-1:]])
-        shift[-1, :, column] -= np.where(strange, moved[:, column], 0.0)
-        slack = observations[-1].slack.copy()
-        slack[strange, column] = np.abs(moved[strange, column]) + slack[strange, column]
-        seen = (*observations[:-1], replace(observations[-1], slack=slack))
-        start = Estimate(before.prior, before.belief, shift, estimate.misfit)
-        tried.append(refine(start, seen, noise))
-    for channel in np.flatnonzero(strange):
-        column = int(np.argmin([trial.misfit[-1, channel] for trial in tried]))
-        left = float(tried[column].misfit[-1, channel])
-        if left < min(_EXPLAINS * misfit[channel], _ORDINARY * max(usual, _USUAL)):
-            stuck[channel, column] = True
+        tried = np.zeros(moved.shape, dtype=np.bool_)
+        tried[:, column] = doubtful & (np.abs(moved[:, column]) > _CLEAR * observations[-1].slack[:, column])
+        trial = _if_stuck(before, observations, moved, tried, noise)
+        costs.append(np.where(tried[:, column], trial.cost + _UNLIKELY, np.inf))
+    best = np.argmin(costs, axis=0)
+    channels = np.arange(len(best))
+    accused = np.min(costs, axis=0) < estimate.cost
+    stuck[channels[accused], best[accused]] = True
     if not np.any(stuck):
-        return best, stuck
+        return estimate, stuck
+    return _if_stuck(before, observations, moved, stuck, noise), stuck
+
+
+def as_stuck(seen: Observation, moved: Real, stuck: NDArray[np.bool_]) -> Observation:
+    """Return an observation before which some trimmers may have moved as little as not at all."""
+    return replace(seen, slack=np.where(stuck, np.maximum(np.abs(moved), seen.slack), seen.slack))
+
+
+def _sluggish(
+    estimate: Estimate, before: Estimate, observations: Sequence[Observation], moved: Real
+) -> NDArray[np.bool_]:
+    """Return the trimmers whose capacitance hardly followed a clear move, shape (channel, trimmer)."""
+    now = estimate.capacitances(observations[-1].places)
+    then = estimate.capacitances(observations[-2].places, len(before.shifts) - 1)
+    halves = np.array([trimmer.half_range for trimmer in estimate.belief.design.trimmers])
+    sent = np.abs(moved) > _CLEAR * observations[-1].slack
+    part = (now - then) / np.where(sent, halves * moved, np.inf)
+    return np.asarray(sent & (part < _STILL), dtype=np.bool_)
+
+
+def _if_stuck(
+    before: Estimate,
+    observations: Sequence[Observation],
+    moved: Real,
+    stuck: NDArray[np.bool_],
+    noise: float,
+) -> Estimate:
+    """Return the estimate if some trimmers stood still before the last sweep."""
     shift = np.concatenate([before.shifts, before.shifts[-1:]])
     shift[-1] -= np.where(stuck, moved, 0.0)
-    slack = np.where(stuck, np.abs(moved), observations[-1].slack)
-    seen = (*observations[:-1], replace(observations[-1], slack=slack))
-    return refine(Estimate(before.prior, before.belief, shift, estimate.misfit), seen, noise), stuck
+    seen = (*observations[:-1], as_stuck(observations[-1], moved, stuck))
+    return refine(replace(before, shifts=shift), seen, noise)

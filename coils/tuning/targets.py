@@ -16,12 +16,16 @@ from scipy.optimize import linprog, lsq_linear
 from coils.circuit.sensitivities import element_sensitivities
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from coils.circuit.elements import Complex, Real
     from coils.tuning.belief import Belief
 
 _ITERATIONS: Final = 25
 #: Longest step of a logarithm of capacitance: farther the resonances move by many bandwidths.
 _LONGEST: Final = 0.1
+#: Weight of a port that is not asked for, because a trimmer of its own is stuck.
+_UNWANTED: Final = 0.05
 #: Reflections below this are matched.
 _MATCHED: Final = 1e-4
 #: Linear programs for the least worst reflection: most of them, their trust radius in logarithms of
@@ -50,9 +54,9 @@ class Target:
     reflections: Complex
     slopes: Complex
 
-    def worst(self) -> float:
-        """Return the largest |S_ii|."""
-        return float(np.max(np.abs(self.reflections)))
+    def worst(self, wanted: NDArray[np.bool_]) -> float:
+        """Return the largest |S_ii| of the ports asked for."""
+        return float(np.max(np.abs(self.reflections[wanted]), initial=0.0))
 
 
 def own_reflections(belief: Belief, capacitances: Real) -> Complex:
@@ -83,7 +87,14 @@ def reflections_with_slopes(belief: Belief, capacitances: Real) -> tuple[Complex
     return solution.s[band, ports, ports], slopes
 
 
-def solve_target(belief: Belief, start: Real, offset: Complex, lowest: Real, highest: Real) -> Target:
+def solve_target(
+    belief: Belief,
+    start: Real,
+    offset: Complex,
+    lowest: Real,
+    highest: Real,
+    wanted: NDArray[np.bool_],
+) -> Target:
     """Return the capacitances within limits that bring all reflections nearest to zero.
 
     Parameters
@@ -96,21 +107,25 @@ def solve_target(belief: Belief, start: Real, offset: Complex, lowest: Real, hig
         Measured minus modelled reflections, shape (port,).
     lowest, highest
         Limits, F, shapes as ``start``.
+    wanted
+        Ports that matter, shape (port,); the others count a little, lest they run away.
     """
     bounds = np.log(lowest).ravel(), np.log(highest).ravel()
+    weights = np.where(wanted, 1.0, _UNWANTED)
     point = np.clip(np.log(start).ravel(), *bounds)
     shape = start.shape
     reflections, slopes = reflections_with_slopes(belief, np.exp(point).reshape(shape))
     error = reflections + offset
     reach = _LONGEST
     for _ in range(_ITERATIONS):
-        if np.max(np.abs(error)) < _MATCHED:
+        if np.max(np.abs(weights * error)) < _MATCHED:
             break
-        step = _bounded_step(slopes.reshape(len(error), -1), error, point, bounds, reach)
+        rows = weights[:, None] * slopes.reshape(len(error), -1)
+        step = _bounded_step(rows, weights * error, point, bounds, reach)
         if float(np.max(np.abs(step))) < 1e-7:
             break
         trial, trial_slopes = reflections_with_slopes(belief, np.exp(point + step).reshape(shape))
-        if np.sum(np.abs(trial + offset) ** 2) < np.sum(np.abs(error) ** 2):
+        if np.sum(np.abs(weights * (trial + offset)) ** 2) < np.sum(np.abs(weights * error) ** 2):
             point, error, slopes = point + step, trial + offset, trial_slopes
             reach = min(2.0 * reach, _LONGEST)
         else:
@@ -121,16 +136,22 @@ def solve_target(belief: Belief, start: Real, offset: Complex, lowest: Real, hig
 
 
 def least_worst(
-    belief: Belief, target: Target, offset: Complex, lowest: Real, highest: Real, enough: float
+    belief: Belief,
+    target: Target,
+    offset: Complex,
+    lowest: Real,
+    highest: Real,
+    wanted: NDArray[np.bool_],
+    enough: float,
 ) -> Target:
     """Return a target within limits whose worst reflection is least, at the price of the others.
 
     Parameters
     ----------
-    belief, offset, lowest, highest
+    belief, offset, lowest, highest, wanted
         As for `solve_target`, which gave ``target``.
     enough
-        Stop once no |S_ii| is above.
+        Stop once no wanted |S_ii| is above.
 
     Notes
     -----
@@ -142,16 +163,17 @@ def least_worst(
     radius = _FIRST_RADIUS
     best = target
     for _ in range(_PROGRAMS):
-        if best.worst() < enough or radius < _LEAST_RADIUS:
+        if best.worst(wanted) < enough or radius < _LEAST_RADIUS:
             break
         point = np.log(best.capacitances).ravel()
         low = np.maximum(bounds[0] - point, -radius)
         high = np.minimum(bounds[1] - point, radius)
-        step = _program(best.reflections, best.slopes.reshape(len(best.reflections), -1), low, high)
+        slopes = best.slopes.reshape(len(best.reflections), -1)
+        step = _program(best.reflections[wanted], slopes[wanted], low, high)
         capacitances = np.exp(point + step).reshape(shape)
         reflections, slopes = reflections_with_slopes(belief, capacitances)
         trial = Target(capacitances, reflections + offset, slopes)
-        if trial.worst() < best.worst():
+        if trial.worst(wanted) < best.worst(wanted):
             best, radius = trial, 1.5 * radius
         else:
             radius *= 0.3
