@@ -68,7 +68,7 @@ def write_passport(runs: Path, serial_number: str, out: Path | None = None, /) -
         The disk refused.
     """
     history = read_history(runs, serial_number)
-    page = out or runs / "passports" / f"{_file_name(serial_number)}.html"
+    page = out or passport_path(runs, serial_number)
     with storing(page):
         page.parent.mkdir(parents=True, exist_ok=True)
     network, remarks = _network(history)
@@ -95,6 +95,11 @@ def write_passport(runs: Path, serial_number: str, out: Path | None = None, /) -
         "changes": [] if comparison is None else list(comparison.changes),
     }
     return Passport(page, overall(judged), judged, lines, values)
+
+
+def passport_path(runs: Path, serial_number: str, /) -> Path:
+    """Return where the passport of a coil is written below a folder of runs; of no other coil."""
+    return runs / "passports" / f"{_file_name(serial_number)}.html"
 
 
 def _network(history: History) -> tuple[skrf.Network | None, tuple[str, ...]]:

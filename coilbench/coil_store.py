@@ -56,9 +56,12 @@ class Visit:
         for path in sorted(self.folder.glob("coil.s*p")):
             if _TOUCHSTONE.fullmatch(path.name):
                 try:
-                    return Network(str(path))
+                    network = Network(str(path))
                 except (ValueError, OSError, IndexError, KeyError) as error:
                     raise MeasurementError(f"{path}: cannot be read as Touchstone: {error}") from error
+                if len(network.f) == 0:
+                    raise MeasurementError(f"{path}: cannot be read as Touchstone: it holds no frequency")
+                return network
         return None
 
 

@@ -1,46 +1,21 @@
-"""Pictures of one coil array: a sweep of its ports, readings against their limit, a trend over its visits."""
+"""Pictures of one coil array: a sweep of its ports, readings against their limit, predicted correlation."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.dates import ConciseDateFormatter, date2num
 from skrf.plotting import smith
 
 from coilbench.report.canvas import COLOURS, new_figure, svg_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     import skrf
     from numpy.typing import NDArray
 
     from coils.quality import Reading
-
-
-@dataclass(frozen=True, slots=True)
-class TrendLine:
-    """One number over the visits of a coil.
-
-    Parameters
-    ----------
-    title
-        Name and unit.
-    times
-        UTC, rising.
-    readings
-        One for each time.
-    limit
-        Drawn as a line; None: none.
-    """
-
-    title: str
-    times: tuple[datetime, ...]
-    readings: tuple[Reading, ...]
-    limit: float | None
 
 
 def sweep_figure(
@@ -137,36 +112,4 @@ def predicted_correlation_figure(rho: NDArray[np.complex128]) -> str:
     axes.set_xticklabels(range(1, count + 1), fontsize=7)
     axes.set_yticklabels(range(1, count + 1), fontsize=7)
     figure.colorbar(picture, ax=axes, label="|ρ|", shrink=0.8)
-    return svg_text(figure)
-
-
-def trend_figure(lines: Sequence[TrendLine]) -> str:
-    """Draw numbers over the visits of a coil, a small picture each, bars 95 %."""
-    columns = min(3, len(lines))
-    rows = -(-len(lines) // columns)
-    figure, grid = new_figure(3.2 * columns, 2.1 * rows, rows, columns)
-    for axes, line in zip(grid.ravel(), lines, strict=False):
-        days = date2num(list(line.times))
-        axes.errorbar(
-            days,
-            [reading.value for reading in line.readings],
-            [reading.uncertainty or 0.0 for reading in line.readings],
-            fmt="o-",
-            ms=3,
-            lw=1,
-            capsize=2,
-            color=COLOURS[0],
-        )
-        if line.limit is not None:
-            axes.axhline(line.limit, color="crimson", lw=0.8)
-        if len(days) == 1:
-            axes.set_xlim(days[0] - 1.0, days[0] + 1.0)
-        axes.xaxis_date()
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
-        axes.tick_params(labelsize=6)
-        axes.xaxis.get_offset_text().set_size(6)
-        axes.set_title(line.title, fontsize=8)
-        axes.grid(alpha=0.25)
-    for axes in grid.ravel()[len(lines) :]:
-        axes.set_axis_off()
     return svg_text(figure)

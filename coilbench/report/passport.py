@@ -10,9 +10,9 @@ import numpy as np
 from coilbench.base.units import engineering
 from coilbench.base.verdict import Judged, Verdict, overall
 from coilbench.report import coil_figures, figures
-from coilbench.report.coil_figures import TrendLine
 from coilbench.report.page import Page, Rows, Section, render
 from coilbench.report.probing_sections import plus_minus
+from coilbench.report.trend_figure import TrendLine, trend_figure
 from coils.quality import Comparison, compare_records, headline_numbers
 from coils.quality.record import as_array
 
@@ -274,11 +274,10 @@ def _trend(history: History) -> Section:
             title,
             tuple(record.measured for record, _ in entries),
             tuple(reading for _, reading in entries),
-            None,
         )
         for title, entries in series.items()
     ]
-    drawings = (("Worst of each kind over all visits, bars 95 %", coil_figures.trend_figure(lines)),)
+    drawings = (("Worst of each kind over all visits, bars 95 %", trend_figure(lines)),) if lines else ()
     rows = tuple(
         (
             f"{visit.record.measured:%Y-%m-%d %H:%M}",
@@ -290,7 +289,7 @@ def _trend(history: History) -> Section:
     )
     text = f"{len(history.visits)} visits; the last {len(rows)} are listed."
     table = Rows(("UTC", "what", "verdict", "run folder"), rows)
-    return Section("History", text, drawings if lines else (), (table,))
+    return Section("History", text, drawings, (table,))
 
 
 def _calibration(history: History) -> Section | None:
