@@ -12,18 +12,29 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
-from coilbench.base.errors import InstrumentFault, ReplyTimeout, RunAborted
+from coilbench.base.errors import InstrumentFault, MeasurementError, ReplyTimeout, RunAborted
 from coilbench.base.events import Event, EventSink, ignore
 from coilbench.base.verdict import Judged, Verdict, overall
+from coilbench.procedures.calibrate import Now, utc_now
 from coilbench.procedures.operator import Operator, Request, carry_out
-from coils.assembly import Assembly, Connection, PartialSweep, assemble, plan_connections
+from coils.assembly import (
+    Assembly,
+    Connection,
+    PartialSweep,
+    assemble,
+    plan_connections,
+    suspect_connections,
+)
 from coils.assembly.checks import indistinguishable_ports, judge_assembly
-from coils.calibration import deembed
+from coils.calibration import Conditions, deembed, require_valid
 from drivers.protocols import Abort, SweepPlan, never
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
+    from coils.calibration import CalibrationRecord, ValidityLimits
     from drivers.protocols import ForwardAnalyzer, NetworkAnalyzer, SwitchMatrix
 
 #: From device ports, frequencies and raw S of one connection to S at the device's ports.
@@ -66,6 +77,41 @@ def through_paths(paths: Callable[[int, int, NDArray[np.float64]], NDArray[np.co
     return correct
 
 
+def with_calibration(
+    record: CalibrationRecord,
+    analyzer: NetworkAnalyzer,
+    *,
+    settings: Mapping[str, float],
+    temperature: float | None = None,
+    drift: float | None = None,
+    limits: ValidityLimits | None = None,
+    now: Now = utc_now,
+) -> Correct:
+    """Return a correction at the cable ends that checks before each use that its calibration is still valid.
+
+    Parameters
+    ----------
+    record
+        Of all ports that are used.
+    settings, temperature, drift, limits
+        As `Conditions` and `require_valid` take them.
+
+    Notes
+    -----
+    The correction raises MeasurementError when the calibration is not valid, or has expired meanwhile.
+    """
+    correction = record.solve()
+
+    def correct(
+        _ports: tuple[int, ...], frequencies: NDArray[np.float64], s: NDArray[np.complex128]
+    ) -> NDArray[np.complex128]:
+        conditions = Conditions(now(), temperature, analyzer.identity, frequencies, settings, drift)
+        require_valid(record, conditions, limits)
+        return correction.correct(s)
+
+    return correct
+
+
 @dataclass(frozen=True, slots=True)
 class AssemblyPlan:
     """What to measure.
@@ -85,6 +131,8 @@ class AssemblyPlan:
         Ports of the analyzer that are used, in the order of the cables.
     reciprocal
         Whether the device must be reciprocal.
+    systematic
+        Expanded uncertainty of the calibration that all connections share.
     """
 
     ports: tuple[int, ...]
@@ -93,6 +141,7 @@ class AssemblyPlan:
     noise: float
     analyzer_ports: tuple[int, ...] = (1, 2)
     reciprocal: bool = True
+    systematic: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +195,8 @@ def assemble_with_switch(
         ``abort`` said so.
     InstrumentError
         The analyzer or the switch is gone, or a relay does not move.
+    MeasurementError
+        Nothing could be measured, the calibration is not valid, or every connection contradicts the others.
     ValueError
         The plan asks for ports that the switch does not lead to.
     """
@@ -181,6 +232,8 @@ def assemble_by_hand(
         ``abort`` or the operator said so.
     InstrumentError
         The analyzer is gone.
+    MeasurementError
+        As above.
     """
     session = _Session(analyzer, plan, _whole_sweeps(analyzer, plan, correct, abort), emit, abort)
     return _by_operator(session, operator)
@@ -204,7 +257,7 @@ def assemble_one_way(
 
     Raises
     ------
-    RunAborted, InstrumentError
+    RunAborted, InstrumentError, MeasurementError
         As `assemble_by_hand`.
     """
     columns: dict[tuple[int, ...], NDArray[np.complex128]] = {}
@@ -326,7 +379,8 @@ class _Session:
         again = list(self._failures)
         if self._parts:
             parts = tuple(self._parts.values())
-            for suspicion in self._assemble(parts).suspicions:
+            loads = self._plan.loads(parts[0].frequencies)
+            for suspicion in suspect_connections(parts, loads, self._plan.noise):
                 self._emit(Event("assemble.suspicious", str(suspicion), {"ports": list(suspicion.ports)}))
                 again.append(suspicion.ports)
                 if self._both_directions:
@@ -334,11 +388,26 @@ class _Session:
         return tuple(Connection(ports, tuple(range(1, len(ports) + 1))) for ports in again)
 
     def result(self) -> AssembledDevice:
-        """Assemble and judge what has been measured."""
+        """Assemble and judge what has been measured.
+
+        Raises
+        ------
+        MeasurementError
+            Nothing has been measured, or every connection contradicts the others.
+        """
         parts = tuple(self._parts.values())
+        if not parts:
+            reasons = "; ".join(self._failures.values())
+            raise MeasurementError(f"no connection could be measured: {reasons}")
         ports = self._plan.ports
-        assembly = _of_ports(self._assemble(parts), np.array(ports) - 1)
-        judged = judge_assembly(assembly, self._plan.noise, reciprocal=self._plan.reciprocal)
+        whole = assemble(parts, self._plan.loads(parts[0].frequencies), noise=self._plan.noise)
+        assembly = _of_ports(whole, np.array(ports) - 1)
+        judged = judge_assembly(
+            assembly,
+            self._plan.noise,
+            systematic=self._plan.systematic,
+            reciprocal=self._plan.reciprocal,
+        )
         blind = indistinguishable_ports(assembly, self._plan.noise)
         result = AssembledDevice(
             ports=ports,
@@ -362,10 +431,6 @@ class _Session:
             )
         )
         return result
-
-    def _assemble(self, parts: tuple[PartialSweep, ...]) -> Assembly:
-        loads = self._plan.loads(parts[0].frequencies) if parts else np.zeros(max(self._plan.ports), complex)
-        return assemble(parts, loads, noise=self._plan.noise)
 
 
 def _of_ports(assembly: Assembly, inside: NDArray[np.int64]) -> Assembly:

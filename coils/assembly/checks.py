@@ -37,7 +37,9 @@ def largest_gain(s: NDArray[np.complex128]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(s, ord=2, axis=(-2, -1)), dtype=np.float64)
 
 
-def judge_assembly(assembly: Assembly, noise: float, *, reciprocal: bool = True) -> tuple[Judged, ...]:
+def judge_assembly(
+    assembly: Assembly, noise: float, *, systematic: float = 0.0, reciprocal: bool = True
+) -> tuple[Judged, ...]:
     """Judge an assembled matrix as a whole.
 
     Parameters
@@ -46,6 +48,9 @@ def judge_assembly(assembly: Assembly, noise: float, *, reciprocal: bool = True)
         What was assembled.
     noise
         Standard deviation of a complex S-parameter between connections.
+    systematic
+        Expanded uncertainty of the calibration that all connections share: a gain above 1 by no more than
+        twice this is inconclusive (a wrong reference impedance changes S by u (S S - 1)).
     reciprocal
         Whether the device must be reciprocal: coils are, preamplifiers are not.
 
@@ -68,8 +73,17 @@ def judge_assembly(assembly: Assembly, noise: float, *, reciprocal: bool = True)
     else:
         # the largest singular value of an n x n matrix of noise is 2 √n standard deviations
         margin = 2.0 * np.sqrt(assembly.s.shape[-1]) * noise
-        rows.append(judge("largest gain", float(largest_gain(assembly.s).max()), "", at_most=1.0 + margin))
+        gain = float(largest_gain(assembly.s).max())
+        rows.append(_judge_gain(gain, 1.0 + margin, 2.0 * systematic))
     return tuple(rows)
+
+
+def _judge_gain(gain: float, limit: float, allowed: float) -> Judged:
+    """Pass what is passive as measured; what only a wrong calibration could make active is inconclusive."""
+    plain = judge("largest gain", gain, "", at_most=limit)
+    if plain.verdict is Verdict.FAIL and gain <= limit + allowed:
+        return judge("largest gain", gain, "", uncertainty=allowed, at_most=limit)
+    return plain
 
 
 def _at_most(name: str, values: NDArray[np.float64], limit: float) -> Judged:

@@ -190,7 +190,10 @@ def assemble(
     doubtful = {suspicion.index for suspicion in suspicions} if leave_out_suspects else set[int]()
     used = [parts[place] for place in whole if place not in doubtful]
     if not used:
-        raise MeasurementError("no connection is left to assemble: " + "; ".join(map(str, suspicions)))
+        raise MeasurementError(
+            f"no connection is left to assemble; is the noise really {noise:g}? "
+            + "; ".join(map(str, suspicions))
+        )
     total, square, count = _accumulate(used, table)
     mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     s = from_terminated_waves(mean, table)

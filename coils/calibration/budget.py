@@ -4,7 +4,7 @@ Each source of error is put into the calibration once, the calibration solved ag
 result taken (GUM supplement 2 in first order, by finite differences): the same code serves every kind of
 calibration, correlations are right (one short, used at every port, is wrong at every port), and residual
 directivity, tracking and source match need not be told apart. For a one-port calibration they are given as
-well, as EURAMET cg-12 (version 3.0, section 5) names them: u(Γ) = δ + τ Γ + μ Γ².
+well, as EURAMET cg-12 names them: u(Γ) = δ + τ Γ + μ Γ².
 """
 
 from __future__ import annotations

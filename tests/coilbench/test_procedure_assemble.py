@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import numpy as np
 import pytest
 
-from coilbench.base.errors import InstrumentFault, RunAborted
+from coilbench.base.errors import InstrumentFault, MeasurementError, RunAborted
 from coilbench.base.verdict import Verdict
 from coilbench.procedures.assemble import (
     AssemblyPlan,
     assemble_by_hand,
     assemble_with_switch,
     through_paths,
+    with_calibration,
 )
 from coilbench.procedures.operator import Answer
 from coils.assembly import assemble, plan_connections
+from coils.calibration import CalibrationRecord, ValidityLimits, calibration_steps, ideal_kit
 from drivers.analyzers.rohde_schwarz_znb import open_analyzer
 from drivers.protocols import Segment, SweepPlan
 from drivers.switches.rohde_schwarz_osp import open_switch
@@ -32,11 +36,17 @@ SWEEP = SweepPlan((Segment(33e6, 34.5e6, 7), Segment(125e6, 130e6, 9)), if_bandw
 TRACE_NOISE = 2.3e-4 / np.sqrt(1000.0)
 
 
+@cache
+def tuned_world():
+    """Return one world for all tests: building it takes longer than measuring it."""
+    return World.tuned(seed=2)
+
+
 class SwitchedBench:
     """A 16-port array, a relay matrix, and a 2-port analyzer behind it; and a 16-port one at the array."""
 
     def __init__(self, stack):
-        self.world = World.tuned(seed=2)
+        self.world = tuned_world()
         self.device = SwitchedDevice(self.world, seed=5)
         self.unit = stack.enter_context(RsOsp(self.device))
         self.vna = stack.enter_context(RsZnbt(self.device, port_count=2, seed=7))
@@ -246,3 +256,43 @@ def test_an_operator_may_repeat_and_end(bench):
         by_hand(bench, hands)
     assert hands.asked[3].number == hands.asked[2].number - 1
     assert hands.asked[3].reason == "as you asked"
+
+
+# -- with a calibration -----------------------------------------------------------------------------
+
+
+def test_a_calibration_that_expires_meanwhile_ends_the_measurement(bench):
+    """Ten minutes a connection: after an hour of validity there is no further number."""
+    bench.analyzer.configure(SWEEP)
+    bench.switch.connect((1, 2))
+    f = bench.analyzer.sweep().f
+    start = datetime(2024, 5, 6, tzinfo=UTC)
+    kit = ideal_kit()
+    raw = {step.name: kit.standard(step.standard).scattering(f) for step in calibration_steps("solt", (1, 2))}
+    record = CalibrationRecord("solt", (1, 2), f, raw, kit, start, None, bench.analyzer.identity)
+    clock = iter(range(100))
+    swept = []
+    with pytest.raises(MeasurementError, match=r"1\.2 h old, allowed 1 h"):
+        assemble_with_switch(
+            bench.analyzer,
+            bench.switch,
+            plan_of(bench, (1, 2, 3, 4, 5)),
+            correct=with_calibration(
+                record,
+                bench.analyzer,
+                settings={},
+                limits=ValidityLimits(age=timedelta(hours=1)),
+                now=lambda: start + timedelta(minutes=10 * next(clock)),
+            ),
+            emit=lambda event: swept.append(event.kind),
+        )
+    # at 0, 10, ... 60 minutes
+    assert swept.count("assemble.swept") == 7
+    assert bench.switch.connected == ()
+
+
+def test_nothing_measured_is_an_error_with_the_reasons(bench):
+    """An analyzer that never sweeps gives no matrix of nan."""
+    bench.vna.faults.sweep_error = (-310, "System error")
+    with pytest.raises(MeasurementError, match=r"no connection could be measured: .*-310"):
+        assemble_with_switch(bench.analyzer, bench.switch, plan_of(bench, (1, 2, 3)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,11 +33,17 @@ if TYPE_CHECKING:
 ROUTES, PARKED = sixteen_to_two()
 
 
+@cache
+def tuned_world():
+    """Return one world for all tests: building it takes longer than measuring it."""
+    return World.tuned(seed=3)
+
+
 class Parts:
     """The world, its matrix of relays, the unit that switches them, and a two-port analyzer."""
 
     def __init__(self, stack, time_scale=0.0):
-        self.world = World.tuned(seed=3)
+        self.world = tuned_world()
         self.device = SwitchedDevice(self.world, seed=1)
         self.unit = stack.enter_context(RsOsp(self.device))
         self.vna = stack.enter_context(RsZnbt(self.device, port_count=2, seed=2, time_scale=time_scale))

@@ -48,8 +48,8 @@ def twenty_db_loads(rng, ports, points):
 def terminated(s, chosen, loads):
     """Return the S-matrix of ports ``chosen`` while all others end in their loads.
 
-    Written with the impedance-free block formula (Pozar, Microwave Engineering, 4th ed., problem 4.13 for two
-    ports): S_cc + S_cr Γ (1 - S_rr Γ)⁻¹ S_rc; nothing of the tested code is in it.
+    By elimination of the waves at the other ports, S_cc + S_cr Γ (1 - S_rr Γ)⁻¹ S_rc; nothing of the tested
+    code is in it.
     """
     rest = [port for port in range(s.shape[-1]) if port not in chosen]
     block = s[:, chosen][:, :, chosen]
@@ -113,7 +113,7 @@ def test_four_and_eight_cables_need_no_more_connections_than_the_best_known(port
     assert plan.lower_bound <= known
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(ports=st.integers(2, 24), cables=st.integers(2, 9))
 def test_every_covering_covers_and_none_beats_the_bound(ports, cables):
     """Every pair lies in a block of at most ``cables`` ports; Schoenheim's bound holds."""
@@ -173,8 +173,7 @@ def test_there_and_back_is_the_identity(ports, points, seed):
 # -- assembly ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("ports", "points"), [(8, 23), (32, 5)])
-@pytest.mark.parametrize("reciprocal", [True, False])
+@pytest.mark.parametrize(("ports", "points", "reciprocal"), [(8, 23, True), (8, 9, False), (32, 3, False)])
 def test_twenty_db_loads_are_taken_out_exactly(ports, points, reciprocal):
     """8 x 8 and 32 x 32 from pairs to 1e-12; scikit-rf's assembly for ideal loads errs by 1e-2."""
     from skrf.network import Network, n_twoports_2_nport
@@ -431,6 +430,11 @@ def test_a_good_assembly_passes_and_an_amplifier_does_not():
     bad = assemble(sweeps(active, loads, pairs(4), rng, 1e-3), loads, noise=1e-3)
     verdicts = {row.name: row.verdict for row in judge_assembly(bad, 1e-3)}
     assert verdicts["largest gain"] is Verdict.FAIL
+    # what a calibration wrong by 0.03 could explain is not called active
+    verdicts = {row.name: row.verdict for row in judge_assembly(bad, 1e-3, systematic=0.03)}
+    assert verdicts["largest gain"] is Verdict.INCONCLUSIVE
+    good_rows = judge_assembly(good, 1e-3, systematic=0.03)
+    assert all(row.verdict is Verdict.PASS for row in good_rows)
     one_way = device(rng, 4, 15, reciprocal=False)
     assert reciprocity_error(one_way).max() > 0.01
     isolator = assemble(sweeps(one_way, loads, pairs(4), rng, 1e-3), loads, noise=1e-3)
@@ -439,6 +443,17 @@ def test_a_good_assembly_passes_and_an_amplifier_does_not():
     assert "|Sij - Sji|" not in {row.name for row in judge_assembly(isolator, 1e-3, reciprocal=False)}
     with pytest.raises(ValueError, match="incomplete"):
         largest_gain(np.full((1, 2, 2), np.nan, complex))
+
+
+def test_noise_that_is_taken_for_too_small_leaves_pairs_missing():
+    """Where every connection disagrees with the others, the matrix has holes and fails; nothing is made up."""
+    rng = np.random.default_rng(14)
+    s, loads = device(rng, 4, 15), twenty_db_loads(rng, 4, 15)
+    assembly = assemble(sweeps(s, loads, pairs(4), rng, 1e-3), loads, noise=1e-7)
+    assert len(assembly.missing) >= 3
+    assert all(suspicion.actual is None for suspicion in assembly.suspicions)
+    verdicts = {row.name: row.verdict for row in judge_assembly(assembly, 1e-7)}
+    assert verdicts["connections that disagree"] is Verdict.FAIL
 
 
 def test_an_assembly_goes_to_scikit_rf():
