@@ -23,6 +23,8 @@ _SMALLEST_GAIN: Final = 1e-7
 _SMALLEST_STEP: Final = 1e-7
 #: Relative rise of a Gram matrix' diagonal: above its rounding, below any effect on a fit.
 _RIDGE: Final = 1e-13
+#: Square of an amplitude that is nothing: keeps a column that vanishes from being singular.
+_NOTHING: Final = 1e-30
 #: Relative gain of a step that creeps.
 _CREEPING: Final = 0.05
 #: Steps after which a target should have been reached (from a fit with one term less it takes 2 to 4).
@@ -238,7 +240,7 @@ def _step(solution: Solution, damping: NDArray[np.float64]) -> NDArray[np.float6
     size = normal.shape[1]
     diagonal = np.arange(size)
     normal[:, diagonal, diagonal] *= 1.0 + damping[:, None]
-    normal[:, diagonal, diagonal] += 1e-30
+    normal[:, diagonal, diagonal] += _NOTHING
     step = np.asarray(np.linalg.solve(normal, gradient)[..., 0], dtype=np.float64)
     np.clip(step[:, :2], (-2.0, -1.0), (2.0, 1.0), out=step[:, :2])
     return step
@@ -248,6 +250,7 @@ def _firm(gram: NDArray[np.complex128]) -> NDArray[np.complex128]:
     """Raise the diagonal by rounding's size: a constant and a line without delay are one column."""
     diagonal = np.arange(gram.shape[1])
     gram[:, diagonal, diagonal] *= 1.0 + _RIDGE
+    gram[:, diagonal, diagonal] += _NOTHING
     return gram
 
 

@@ -194,6 +194,11 @@ def _top(f: NDArray[np.float64], height: NDArray[np.float64]) -> tuple[int, floa
         raise MeasurementError(
             f"the dip or peak lies at the sweep's edge, {f[top] / 1e6:.4f} MHz; sweep around it"
         )
+    if not height[top] > 0.0:
+        raise MeasurementError(
+            "nothing is absorbed or transmitted: |S| is above its reference everywhere; calibrate, or give "
+            "the |S| far from the resonance as reference"
+        )
     centre = vertex(f, height, top)
     left, middle, right = (float(value) for value in height[top - 1 : top + 2])
     return top, middle + 0.125 * (right - left) ** 2 / max(2.0 * middle - left - right, 1e-300), centre
@@ -230,6 +235,11 @@ def _width(
         # a cubic's weights sum to one in square near a point, to 0.64 between; what interpolation may err is
         # taken as a quarter of its correction
         variance += (_power_noise(s, index) / slope) ** 2 + (0.25 * (curved - straight)) ** 2
+    if not places[1] > places[0]:
+        raise MeasurementError(
+            f"both crossings of {name} lie at {places[0] / 1e6:.4f} MHz: a spike, or a wrong reference; "
+            "look at the trace"
+        )
     return _Crossings(places[1] - places[0], math.sqrt(variance), (slopes[0], slopes[1]))
 
 

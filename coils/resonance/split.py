@@ -39,6 +39,8 @@ _LEAST_SPLIT: Final = 1.0
 _MAXIMUM_UNCERTAINTY: Final = 0.2
 #: Smallest eigenvalue of a normal matrix of unit diagonal at which every parameter is determined.
 _OPEN: Final = 1e-12
+#: ln Q of no resonator.
+_LARGEST_LOGARITHM: Final = 30.0
 _FEWEST_POINTS: Final = 16
 
 
@@ -189,10 +191,15 @@ def _deviation_of_k(jacobian: NDArray[np.complex128], left: NDArray[np.complex12
 
 def _named(p: NDArray[np.float64], reference: float) -> tuple[float, float, float, float, float, float]:
     """Return f1, f2, Q1, Q2, |k| and turns; four parameters are those of equal loops."""
-    f1, q1, k, turns = reference * (1.0 + float(p[0])), math.exp(p[1]), abs(float(p[2])), float(p[3])
+    f1, q1, k, turns = reference * (1.0 + float(p[0])), _q(p[1]), abs(float(p[2])), float(p[3])
     if p.size == 4:
         return f1, f1, q1, q1, k, turns
-    return f1, reference * (1.0 + float(p[4])), q1, math.exp(p[5]), k, turns
+    return f1, reference * (1.0 + float(p[4])), q1, _q(p[5]), k, turns
+
+
+def _q(logarithm: float) -> float:
+    """Return a Q from its logarithm, held where a step into the blue cannot overflow."""
+    return math.exp(min(max(float(logarithm), -_LARGEST_LOGARITHM), _LARGEST_LOGARITHM))
 
 
 def _two_modes(f: NDArray[np.float64], places: tuple[float, ...]) -> tuple[float, float]:

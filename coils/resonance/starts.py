@@ -47,7 +47,7 @@ def starting_points(
     pole_term = np.zeros(unwound.shape[:2], dtype=np.complex128)
     misfit = np.zeros(unwound.shape[:2])
     rows = np.empty((*unwound.shape[:2], 3, f.size), dtype=np.complex128)
-    ridge = 1e-12 * np.eye(3)
+    ridge, diagonal = 1e-12 * np.eye(3), np.arange(3)
     for _ in range(3):
         weight = 1.0 / (1.0 + pole_term[..., None] * x)
         rows[..., 0, :] = weight
@@ -55,9 +55,11 @@ def starting_points(
         right = weight * unwound
         rows[..., 2, :] = -x * right
         adjoint = rows.conj()
-        solution = np.linalg.solve(adjoint @ rows.swapaxes(-1, -2) + ridge, adjoint @ right[..., None])[
-            ..., 0
-        ]
+        # a spike of one point weighs the others to nothing: the ridge keeps the solution finite
+        gram = adjoint @ rows.swapaxes(-1, -2)
+        gram[..., diagonal, diagonal] *= 1.0 + 1e-12
+        gram += ridge
+        solution = np.linalg.solve(gram, adjoint @ right[..., None])[..., 0]
         pole_term = np.asarray(solution[..., 2], dtype=np.complex128)
         left = right - (solution[..., None, :] @ rows)[..., 0, :]
         misfit = np.sum(left.real**2 + left.imag**2, axis=-1)

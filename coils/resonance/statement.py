@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -118,7 +119,9 @@ def _why_not(
             f"{fitted.noise:.2g}; average more, raise the power, or look whether the coil is connected"
         )
     if not f[0] <= fitted.frequency <= f[-1]:
-        return f"the resonance lies outside the sweep, near {place}; sweep around it"
+        near = 2.0 * f[0] - f[-1] < fitted.frequency < 2.0 * f[-1] - f[0]
+        where = f"the resonance lies outside the sweep, near {place}" if near else "no resonance in the sweep"
+        return f"{where}; sweep around it"
     if fitted.residual > MAXIMUM_RESIDUAL * size:
         return (
             f"not one resonance: the misfit is {fitted.residual:.3g} rms on a circle of diameter "
@@ -129,6 +132,12 @@ def _why_not(
             f"the sweep spans {fitted.span_in_bandwidths:.2f} loaded bandwidths, {minimum_span} are needed: "
             f"Q near {fitted.q_loaded:.0f} cannot be told from others; sweep at least "
             f"{2.0 * minimum_span * fitted.bandwidth / 1e3:.0f} kHz"
+        )
+    if not math.isfinite(fitted.coupling):
+        limit = "twice the detuned point" if fitted.kind == "reflection" else "the through line"
+        return (
+            f"a circle of diameter {size:.3g} is larger than {limit} allows a passive resonator: Q_0 has no "
+            "value; calibrate, lower the power if the receiver is overdriven, or couple less"
         )
     return _why_unsure(fitted, float(f[-1] - f[0]) / (f.size - 1), place)
 

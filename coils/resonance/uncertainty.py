@@ -170,7 +170,9 @@ def _judged(
     cost = np.sum(misfit.real**2 + misfit.imag**2, axis=1)
     scatter = 2.0 * cost / max(2 * points - parameters, 1)  # complex variance
     excess = scatter > (1.0 + _EXCESS * np.sqrt(_RATIO_VARIANCE / points)) * noise**2
-    variance = 0.5 * scatter
+    few = max(2 * points - parameters, 3)
+    # the Student variance of few degrees of freedom (JCGM 101:2008, 6.4.9.4)
+    variance = 0.5 * scatter * few / (few - 2.0)
     if excess.any():
         variance = np.where(excess, 0.5 * noise**2 + _hidden(misfit, noise), variance)
     return variance, noise, excess

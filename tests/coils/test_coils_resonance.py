@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,12 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coilbench.base.errors import MeasurementError
-from coils.resonance import Resonance, fit_resonance, fit_resonances, fit_touchstone, read_trace
+from coils.resonance import (
+    Resonance,
+    coupling_from_split,
+    fit_resonance,
+    fit_resonances,
+    fit_touchstone,
+    read_trace,
+    seven_db_rule,
+    three_db_rule,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from coils.resonance import Kind
 
 
 def series_circuit(
@@ -228,3 +240,30 @@ def test_uneven_frequencies_are_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "list.s1p"
     path.write_text("# MHz S RI R 50\n" + "\n".join(f"{x / 1e6} 0.5 0.1" for x in f), encoding="ascii")
     assert np.allclose(read_trace(path).frequencies, f)
+
+
+_F = np.linspace(33.0e6, 34.6e6, 101)
+_CIRCLE = 1.0 / (1.0 + 95j * (_F / 33.8e6 - 33.8e6 / _F))
+_STRANGE = {
+    "constant": np.full(101, 0.9 + 0j),
+    "cable alone": np.exp(-6j * np.pi * np.linspace(-1.0, 1.0, 101)),
+    "ramp": np.linspace(-1.0, 1.0, 101) + 0j,
+    "magnitude without phase": np.abs(1.0 - _CIRCLE) + 0j,
+    "spike": np.eye(1, 101, 40)[0] + 0j,
+    "step": (_F > 33.7e6) + 0j,
+    "alternating": (-1.0) ** np.arange(101) + 0j,
+    "turning backwards": 1.0 - np.conj(_CIRCLE),
+    "overdriven": np.clip((1.0 - _CIRCLE).real, -0.5, 0.5) + 1j * np.clip((1.0 - _CIRCLE).imag, -0.5, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", list(_STRANGE))
+@pytest.mark.parametrize("kind", ["reflection", "transmission"])
+def test_strange_traces_are_refused_in_words_never_by_a_crash(name: str, kind: Kind) -> None:
+    """Wrong channel, no phase, a spike, an overdriven receiver: `MeasurementError`, whatever is fitted."""
+    for terms in ({}, {"leakage": True, "directivity": True}, {"delay": False}):
+        with pytest.raises(MeasurementError):
+            fit_resonance(_F, _STRANGE[name], kind=kind, **terms)
+    for rule in (three_db_rule, seven_db_rule, coupling_from_split):
+        with contextlib.suppress(MeasurementError):
+            rule(_F, _STRANGE[name])
