@@ -126,7 +126,9 @@ def suspect_connections(
     while (worst := session.most_improved(exclude=found.keys())) is not None:
         found[worst.index] = worst
         session.exclude_or_relabel(worst)
-    return tuple(found[index] for index in sorted(found))
+    # what nothing explained may be plain once the others are right
+    again = {index: session.reconsider(suspicion) for index, suspicion in found.items()}
+    return tuple(suspicion for index in sorted(again) if (suspicion := again[index]) is not None)
 
 
 class _Session:
@@ -205,6 +207,16 @@ class _Session:
             if best is None or gain > best[0]:
                 best = (gain, suspicion)
         return None if best is None else best[1]
+
+    def reconsider(self, suspicion: Suspicion) -> Suspicion | None:
+        """Return an unexplained suspicion as it looks now; None when it agrees with the others after all."""
+        if suspicion.explanations:
+            return suspicion
+        ports = self.parts[suspicion.index].ports
+        now = self.deviations(suspicion.index, ports)
+        if max(now) <= self.threshold:
+            return None
+        return self._explain(suspicion.index, ports, now)[0]
 
     def _explain(self, index: int, labels: tuple[int, ...], now: list[float]) -> tuple[Suspicion, float]:
         tried = [(self.deviations(index, ports), ports) for ports in self._hypotheses(labels)]

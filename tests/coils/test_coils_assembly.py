@@ -446,7 +446,7 @@ def test_a_good_assembly_passes_and_an_amplifier_does_not():
 
 
 def test_noise_that_is_taken_for_too_small_leaves_pairs_missing():
-    """Where every connection disagrees with the others, the matrix has holes and fails; nothing is made up."""
+    """Where every connection disagrees, the matrix has holes and fails; nothing is made up."""
     rng = np.random.default_rng(14)
     s, loads = device(rng, 4, 15), twenty_db_loads(rng, 4, 15)
     assembly = assemble(sweeps(s, loads, pairs(4), rng, 1e-3), loads, noise=1e-7)
