@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from coilbench.array_measurements import array_statement
 from coilbench.array_run import Statement, array_run, conclude
 from coilbench.base.verdict import Judged, Verdict, judge
-from coilbench.coil_record import coil_limits
+from coilbench.coil_record import coil_limits, expected_share
 from coilbench.decoupling_advice import coupling_advice
 from coilbench.procedures.characterise import characterise
 from coilbench.procedures.decouple import DecouplePlan, measure_decoupling
@@ -72,6 +72,8 @@ def measure_array_q(bench: Path, runs: Path, watcher: EventSink, hands: Hands, /
     """
     with array_run(bench, runs, "qfactor", watcher, serial_number=hands.serial_number) as run:
         groups = nucleus_ports(run.file)
+        run.step("Characterise the array")
+        character = characterise(run.analyzer, run.character_plan(), emit=run.folder.emit, abort=run.abort)
         run.step("Q with and without the phantom")
         plan = QPlan(
             groups,
@@ -82,18 +84,35 @@ def measure_array_q(bench: Path, runs: Path, watcher: EventSink, hands: Hands, /
             if_bandwidth=300.0,
         )
         found = measure_q(run.analyzer, run.tuner, plan, ask=hands.ask, emit=run.folder.emit, abort=run.abort)
+        base = array_statement(character, (), (), {})
+        loadings = {group.nucleus: _by_channel(group, found.loadings(group.nucleus)) for group in groups}
         nuclei = tuple(
-            _record(group, loadings=_by_channel(group, found.loadings(group.nucleus))) for group in groups
+            replace(
+                record,
+                loadings=loadings[record.nucleus],
+                share_of_ultimate=expected_share(run.file, record, loadings[record.nucleus]),
+            )
+            for record in base.nuclei
         )
         silent = [row for row in found.channels if row.loading is None]
         judged = (
+            *base.judged,
             judge("channels without a statement on Q", len(silent), "", at_most=0),
             *(each for nucleus in nuclei for each in judge_readings(nucleus, coil_limits(run.file))),
         )
-        lines = tuple(f"Channel {row.channel}, {row.nucleus}: {row.refusal}." for row in silent)
-        statement = Statement(
-            nuclei, judged, lines, (sections.loading_section(found),), {"q_factors": found.data()}
+        shares = {record.nucleus: record.share_of_ultimate for record in nuclei}
+        lines = (
+            *(
+                f"{nucleus}: the array has {sections.plus_minus(share)} of the ultimate SNR at the middle of "
+                "the phantom, by its geometry, Q and S."
+                for nucleus, share in shares.items()
+                if share is not None
+            ),
+            *(f"Channel {row.channel}, {row.nucleus}: {row.refusal}." for row in silent),
         )
+        shown = (sections.loading_section(found), scattering_section(character))
+        values = {**base.values, "q_factors": found.data(), "share_of_ultimate_snr": shares}
+        statement = Statement(nuclei, judged, lines, shown, values, network=character.network)
         return conclude(run, statement)
 
 

@@ -140,6 +140,17 @@ class Instruments(Table):
         return place
 
 
+class Geometry(Table):
+    """How equal loops lie round a cylinder about the z axis; known, the SNR to expect can be stated."""
+
+    radius: Annotated[Metre, Field(gt=0.0)] = Field(description="Of the cylinder, m.")
+    height: Annotated[Metre, Field(gt=0.0)] = Field(description="Of each loop along z, m.")
+    strip_width: Annotated[Metre, Field(gt=0.0)] = Field(description="Of the conductor, m.")
+    width_to_pitch: float = Field(
+        default=1.14, gt=0.1, lt=3.0, description="Width of a loop over the distance between centres."
+    )
+
+
 class Array(Table):
     """The coil array: channels, nuclei, ports of the analyzer, axes of the tuner, preamplifiers."""
 
@@ -155,6 +166,7 @@ class Array(Table):
         description="Prefix of the tuner's axes, such as 'na' in ch1.na.tune."
     )
     reference_impedance: float = Field(default=50.0, gt=0.0, description="Ohm.")
+    geometry: Geometry | None = Field(default=None, description="How the loops lie, where it is known.")
     preamplifier_gain_db: Decibel = Field(description="Voltage gain in dB.")
     preamplifier_noise_figure_db: Annotated[Decibel, Field(ge=0.0)] = Field(
         description="In dB, against 290 K."
@@ -218,6 +230,10 @@ class Phantom(Table):
     name: str = Field(min_length=1, max_length=64)
     radius: Annotated[Metre, Field(gt=0.0)] = Field(description="m.")
     background: str = Field(description="Material of the ball.")
+    conductivity: float | None = Field(
+        default=None, gt=0.0, lt=10.0, description="Of the ball at the Larmor frequencies, S/m."
+    )
+    permittivity: float = Field(default=80.0, ge=1.0, lt=200.0, description="Of the ball, relative.")
     materials: dict[str, Material]
     vials: tuple[Vial, ...]
 

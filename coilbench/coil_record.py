@@ -10,12 +10,13 @@ from coils.quality import CoilRecord, Limits, NucleusRecord, PortResonance, Read
 from coils.quality.record import as_matrix
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from coilbench.base.verdict import Judged
     from coilbench.bench_file import BenchFile
     from coilbench.procedures.characterise import ArrayCharacter, NucleusCharacter
-    from coils.quality import Calibration
+    from coils.quality import Calibration, Loading
     from coils.resonance import Resonance
 
 
@@ -104,6 +105,38 @@ def nucleus_record(group: NucleusCharacter, /) -> NucleusRecord:
         noise_correlation=as_matrix(group.noise_correlation),
         snr_factor=tuple(float(factor) for factor in group.snr_factor),
     )
+
+
+def expected_share(
+    file: BenchFile, record: NucleusRecord, loadings: Sequence[Loading | None], /
+) -> Reading | None:
+    """Return the SNR to expect at the phantom's middle over the ultimate one; None where too little is known.
+
+    Parameters
+    ----------
+    record
+        With each port's SNR factor from S.
+    loadings
+        Q without and with the phantom, channel by channel; all of them are needed.
+    """
+    geometry, phantom = file.array.geometry, file.phantom
+    known = [loading.ratio for loading in loadings if loading is not None]
+    if geometry is None or phantom.conductivity is None or len(known) < len(loadings) or len(known) < 2:
+        return None
+    from coils.magnetics.arrays import cylinder_array
+    from coils.magnetics.loops import strip_wire_radius
+    from coils.magnetics.samples import Sphere
+    from coils.quality.expected import share_of_ultimate
+
+    loops = cylinder_array(
+        len(known),
+        geometry.radius,
+        geometry.height,
+        strip_wire_radius(geometry.strip_width),
+        width_to_pitch=geometry.width_to_pitch,
+    )
+    sphere = Sphere(phantom.radius, phantom.conductivity, phantom.permittivity)
+    return share_of_ultimate(loops, sphere, record.frequency, known, record.snr_factor)
 
 
 def _port_resonance(fit: Resonance) -> PortResonance:
