@@ -3,6 +3,19 @@
 Each takes open instruments (or what was scanned), tells its events, and returns a frozen result.
 """
 
+from coilbench.procedures.assemble import (
+    AssemblyPlan,
+    assemble_by_hand,
+    assemble_one_way,
+    assemble_with_switch,
+)
+from coilbench.procedures.calibrate import (
+    CalibrationPlan,
+    calibrate,
+    check_drift,
+    sweep_corrected,
+    verify_calibration,
+)
 from coilbench.procedures.characterise import CharacterisePlan, characterise
 from coilbench.procedures.decouple import DecouplePlan, measure_decoupling
 from coilbench.procedures.detune import DetunePlan, measure_detuning
@@ -15,6 +28,8 @@ from coilbench.procedures.switching import SwitchingPlan
 from coilbench.procedures.tune import NucleusPorts, TunePlan, nucleus_ports, tune
 
 __all__ = [
+    "AssemblyPlan",
+    "CalibrationPlan",
     "CharacterisePlan",
     "DecouplePlan",
     "DetunePlan",
@@ -23,8 +38,13 @@ __all__ = [
     "QPlan",
     "SwitchingPlan",
     "TunePlan",
+    "assemble_by_hand",
+    "assemble_one_way",
+    "assemble_with_switch",
+    "calibrate",
     "characterise",
     "check_detuning",
+    "check_drift",
     "check_noise",
     "measure_decoupling",
     "measure_detuning",
@@ -33,5 +53,7 @@ __all__ = [
     "quantify_scan",
     "scan_phantom",
     "scan_plan",
+    "sweep_corrected",
     "tune",
+    "verify_calibration",
 ]

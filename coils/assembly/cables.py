@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import gammainccinv
 
 from coils.assembly.partial import PartialSweep, require_one_axis
 from coils.assembly.plan import orders
@@ -139,7 +139,8 @@ class _Session:
         self.parts = parts
         self.loads = np.broadcast_to(loads, (points, loads.shape[-1]))
         self.variance = noise * noise
-        self.threshold = max(_SUSPICIOUS, float(chi2.isf(_FALSE_ALARM, 2 * points)) / (2 * points))
+        # upper quantile of χ² with two degrees of freedom for each frequency, over its mean
+        self.threshold = max(_SUSPICIOUS, float(gammainccinv(points, _FALSE_ALARM)) / points)
         self._known: dict[tuple[int, int | None], tuple[NDArray[np.complex128], int]] = {}
         self.labels: list[tuple[int, ...] | None] = [part.ports for part in parts]
         self.reflections = [self.reflections_at(index, part.ports) for index, part in enumerate(parts)]
