@@ -28,7 +28,8 @@ class ResonanceUncertainty:
     """Standard uncertainties, in the units of `Resonance`.
 
     They hold the scatter and, where the misfit exceeds the trace's noise, what a misfit of that size and
-    smoothness may hide (`coils.resonance.uncertainty`).
+    smoothness may hide (`coils.resonance.uncertainty`). Those of complex leakage, curvature and directivity
+    are the root mean square distance from the truth; 0 where they were not fitted.
     """
 
     frequency: float
@@ -36,6 +37,9 @@ class ResonanceUncertainty:
     q_unloaded: float
     coupling: float
     delay: float
+    leakage: float = 0.0
+    curvature: float = 0.0
+    directivity: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,10 @@ def state(
                 q_unloaded=float(u_q_unloaded[i]),
                 coupling=float(u_coupling[i]),
                 delay=float(own[i, 2]) / span if terms.delay else 0.0,
+                **{
+                    name: float(np.hypot(own[i, first + place], own[i, second + place]))
+                    for name, place in terms.places.items()
+                },
             ),
             span_in_bandwidths=span * float(q[i]) / centre,
             detuned=complex(a[i]),

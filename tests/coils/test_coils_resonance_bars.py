@@ -109,6 +109,27 @@ def test_bars_of_a_transmission_cover_68_and_95_percent() -> None:
     assert_covers(errors, probability=TWO, width=1.96)
 
 
+def test_bars_of_leakage_directivity_and_delay_hold() -> None:
+    """Mean squared errors of 400 fits over their squared bars are one within chance: 3.3 times 5 to 7 %."""
+    rng = np.random.default_rng(26)
+    truth = Truth(120.0, 0.6, span=5.0)
+    f = truth.frequencies
+    delay, directivity, slope = 150e-9, 0.03 * np.exp(1.1j), 0.01 - 0.004j
+    line = np.exp(-2j * np.pi * delay * (f - 0.5 * (f[0] + f[-1])))
+    clean = directivity + line * (truth.reflection(f) + slope * truth.detuning(f))
+    seen = clean + white(rng, (400, f.size), 1e-3)
+    rows = []
+    for fit in fit_resonances(f, seen, leakage=True, directivity=True):
+        assert isinstance(fit, Resonance)
+        u = fit.uncertainty
+        errors = ((fit.delay - delay) / u.delay, (fit.leakage - slope) / u.leakage)
+        rows.append((*errors, (fit.directivity - directivity) / u.directivity))
+    # a real number's chi-squared has a relative spread of √(2/400), a complex one's of √(1/400) or more
+    assert np.mean(np.abs(rows) ** 2, axis=0) == pytest.approx(
+        [1.0, 1.0, 1.0], abs=3.3 * math.sqrt(2.0 / 400.0)
+    )
+
+
 @pytest.mark.parametrize("error", [0.01, 0.03])
 def test_a_stated_calibration_error_covers_what_directivity_and_source_match_do(error: float) -> None:
     """S' = D + S/(1 - M S): no trace shows it, the ``analyzer`` argument holds it, 68 and 95 % of 400."""
