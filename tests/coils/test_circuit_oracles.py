@@ -71,7 +71,7 @@ def reduced() -> tuple[ArrayCircuit, np.ndarray, np.ndarray]:
 
 
 def test_reduced_and_nodal_solver_agree(reduced: tuple) -> None:
-    """Eight loop currents or 200 unknowns: one S to 1e-12, with lines at the ports too, and one current."""
+    """Eight loop currents or 128 unknowns: one S to 1e-12, with lines at the ports too, and one current."""
     circuit, loops, s = reduced
     nodal = solve_netlist(array_netlist(circuit, loops, FREQUENCIES), FREQUENCIES)
     assert np.max(np.abs(nodal.s - s)) < 1e-12
