@@ -8,7 +8,7 @@ measures forward only cannot fill it).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
     #: S of one raw sweep or one standard, shape (frequency, port, port).
     Scattering = NDArray[np.complex128]
+
+
+#: Radian that a line must be longer than the thru, modulo half turns (Engen and Hoer, IEEE Trans Microw
+#: Theory Tech 27:987, 1979; 20° to 160° by Hewlett-Packard product note 8510-8, from memory).
+_LINE_RANGE: Final = (np.pi / 9.0, 8.0 * np.pi / 9.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +266,7 @@ def _solve_trl(
     from skrf.calibration import TRL
 
     first, second = ports
+    _require_line(frequencies, ideal[f"thru-{first}-{second}"], ideal[f"line-{first}-{second}"])
 
     def listed(values: Mapping[str, Scattering]) -> list[skrf.Network]:
         reflect = _both(values[f"reflect-{first}"], values[f"reflect-{second}"])
@@ -270,6 +276,25 @@ def _solve_trl(
         ]
 
     return (TRL(measured=listed(measured), ideals=listed(ideal), switch_terms=_no_switch_terms(frequencies)),)
+
+
+def _require_line(frequencies: NDArray[np.float64], thru: Scattering, line: Scattering) -> None:
+    """Refuse frequencies at which thru and line are nearly the same up to a sign.
+
+    Raises
+    ------
+    MeasurementError
+        The line is not 20° to 160° (or that and half turns) longer than the thru.
+    """
+    turn = np.abs(np.angle(line[:, 1, 0] / thru[:, 1, 0])) % np.pi
+    bad = (turn < _LINE_RANGE[0]) | (turn > _LINE_RANGE[1])
+    if bad.any():
+        at = frequencies[bad]
+        raise MeasurementError(
+            f"the line determines nothing at {bad.sum()} of {bad.size} frequencies ({at.min():g} Hz to "
+            f"{at.max():g} Hz): there it is not 20° to 160° longer than the thru. Use another line, or fewer "
+            "frequencies"
+        )
 
 
 def _solve_full(
