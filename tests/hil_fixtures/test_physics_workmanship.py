@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hil_fixtures.physics.cables import Cables
+from hil_fixtures.physics.geometry import inductance_by_distance
 from hil_fixtures.physics.rework import part_names
 from hil_fixtures.physics.trimmers import Axis, Scale
 from hil_fixtures.physics.workmanship import CAREFUL, HARD, NOMINAL, UNMODELLED, Workmanship
@@ -60,6 +61,19 @@ def test_spreads_stay_within_their_bounds_and_use_them() -> None:
     assert plays.min() >= 12.0
     assert plays.max() <= 28.0
     assert np.std(plays) > 2.0
+
+
+def test_compensation_never_leaves_more_coupling_than_there_was() -> None:
+    """Far pairs of 32 loops couple by 0.001: what is left of them is less, and neighbours keep theirs."""
+    world = built(NOMINAL, 1, channels=32)
+    own = np.diag(world.circuit.inductance)
+    left = np.abs(world.circuit.inductance / np.sqrt(np.outer(own, own)))
+    by_place = np.array(inductance_by_distance(world.circuit.array))
+    places = np.abs(np.arange(32)[:, None] - np.arange(32))
+    places = np.minimum(places, 32 - places)
+    far = places > 1
+    assert np.all(left[far] < np.abs(by_place / by_place[0])[places][far])
+    assert np.max(left[places == 1]) > 0.003
 
 
 @pytest.mark.parametrize("workmanship", [CAREFUL, NOMINAL, UNMODELLED, HARD])
