@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from coilbench.array_calibration import use_calibration
 from coilbench.array_run import Statement, array_run, conclude
 from coilbench.base.units import engineering
 from coilbench.coil_record import judge_character, nucleus_record
@@ -41,7 +43,15 @@ _Z0: Final = 50.0
 
 
 def sweep_array(
-    bench: Path, runs: Path, watcher: EventSink, /, *, serial_number: str | None = None, tuner: bool = True
+    bench: Path,
+    runs: Path,
+    watcher: EventSink,
+    /,
+    *,
+    serial_number: str | None = None,
+    tuner: bool = True,
+    calibration: Path | None = None,
+    temperature: float | None = None,
 ) -> Outcome:
     """Sweep all ports of an array as it stands, judge it and keep its record.
 
@@ -51,24 +61,33 @@ def sweep_array(
         As `coilbench.array_run.array_run` takes them.
     tuner
         Open the tuner too, so that detuning bias is off; False where there is none.
+    calibration
+        Folder of a calibration of ours that corrects the sweep; None: the analyzer's own.
+    temperature
+        Of the room now, K, which the calibration is compared with; None: not known.
 
     Raises
     ------
+    MeasurementError
+        The calibration is not valid: no number is stated.
     CoilbenchError
         The array could not be swept.
     """
     names = ("analyzer", "tuner") if tuner else ("analyzer",)
     with array_run(bench, runs, "sweep", watcher, serial_number=serial_number, instruments=names) as run:
         run.step("Sweep all ports")
-        plan = run.character_plan()
-        character = characterise(run.analyzer, plan, emit=run.folder.emit, abort=run.abort)
+        plan, analyzer, entry = run.character_plan(), run.analyzer, None
+        if calibration is not None:
+            analyzer, uncertainty, entry = use_calibration(run, calibration, temperature)
+            plan = replace(plan, uncertainty=uncertainty)
+        character = characterise(analyzer, plan, emit=run.folder.emit, abort=run.abort)
         sections = (
             sweep_section(character, plan.limits.reflection_db),
             scattering_section(character),
             noise_section(character),
         )
         statement = array_statement(character, _lines(character), sections, {})
-        return conclude(run, statement)
+        return conclude(run, replace(statement, s_uncertainty=plan.uncertainty, calibration=entry))
 
 
 def tune_array(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from coilbench.bench_file import BenchFile
     from coilbench.procedures.characterise import CharacterisePlan
     from coilbench.session import RunFolder
-    from coils.quality import NucleusRecord
+    from coils.quality import Calibration, NucleusRecord
     from drivers.protocols import Abort, Instrument, NetworkAnalyzer, TransientAnalyzer, Tuner
 
 #: Seconds of silence after which the guardian takes the run for hung.
@@ -191,6 +191,10 @@ class Statement:
         Of record.json, besides what every run writes.
     network
         The sweep that the coil's record rests on; None: none.
+    s_uncertainty
+        Expanded uncertainty of each |S|, linear; None: as planned.
+    calibration
+        That S rests on; None: the analyzer's own.
     """
 
     nuclei: tuple[NucleusRecord, ...]
@@ -199,6 +203,8 @@ class Statement:
     sections: tuple[Section, ...]
     values: Mapping[str, Any]
     network: skrf.Network | None = None
+    s_uncertainty: float | None = None
+    calibration: Calibration | None = None
 
 
 def conclude(run: ArrayRun, said: Statement, /) -> Outcome:
@@ -209,19 +215,40 @@ def conclude(run: ArrayRun, said: Statement, /) -> Outcome:
     StorageError
         The disk refused.
     """
-    run.step("Write report and record")
-    file, path = run.file, run.folder.path
+    path = run.folder.path
+    planned = run.character_plan().uncertainty
     record = coil_record(
-        file,
+        run.file,
         said.nuclei,
         said.judged,
         run=path.name,
         kind=run.kind,
         measured=run.started,
-        s_uncertainty=run.character_plan().uncertainty,
+        s_uncertainty=planned if said.s_uncertainty is None else said.s_uncertainty,
+        calibration=said.calibration,
     )
     keep_record(path, record, said.network)
-    outcome = Outcome(path, said.judged, said.lines)
+    return conclude_without_coil(run, said.judged, said.lines, said.sections, said.values)
+
+
+def conclude_without_coil(
+    run: ArrayRun,
+    judged: tuple[Judged, ...],
+    lines: tuple[str, ...],
+    sections: tuple[Section, ...],
+    values: Mapping[str, Any],
+    /,
+) -> Outcome:
+    """Write the report and record.json of a run that says nothing of the coil, and return the outcome.
+
+    Raises
+    ------
+    StorageError
+        The disk refused.
+    """
+    run.step("Write report and record")
+    file, path = run.file, run.folder.path
+    outcome = Outcome(path, judged, lines)
     identities = {instrument.name: instrument.identity for instrument in run.instruments.values()}
     facts = (
         ("run", path.name),
@@ -232,15 +259,15 @@ def conclude(run: ArrayRun, said: Statement, /) -> Outcome:
         *((name, identity) for name, identity in identities.items()),
     )
     title = f"coilbench {run.kind}: {file.array.serial_number}"
-    page = Page(title, facts, overall(said.judged), said.judged, said.lines, said.sections)
+    page = Page(title, facts, overall(judged), judged, lines, sections)
     write_atomically(outcome.report, render(page))
     run.folder.finish(
         {
             "run": path.name,
             "kind": run.kind,
-            "verdict": str(overall(said.judged)),
-            "judged": list(said.judged),
-            "truths": list(said.lines),
+            "verdict": str(overall(judged)),
+            "judged": list(judged),
+            "truths": list(lines),
             "started_utc": run.started.isoformat(timespec="seconds"),
             "bench": file.name,
             "array": file.array.serial_number,
@@ -248,7 +275,7 @@ def conclude(run: ArrayRun, said: Statement, /) -> Outcome:
             "instruments": identities,
             "software": software(),
             "report": str(outcome.report),
-            **said.values,
+            **values,
         }
     )
     return outcome

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from coilbench.base.errors import BenchFileError, ConnectionFailed, ReplyTimeout, RunAborted
+from coilbench.procedures.operator import Answer
 
 if TYPE_CHECKING:
     from coilbench.base.events import EventSink
     from coilbench.base.operator import Ask
+    from coilbench.procedures.operator import Request
 
 #: Seconds that a simulated operator may take.
 _PATIENCE: Final = 30.0
@@ -40,6 +42,35 @@ def ask_person(watcher: EventSink, /) -> Ask:
                 raise RunAborted(f"nobody answered: {sentence}")
 
     return ask
+
+
+class PersonAtStandards:
+    """Asks for one calibration standard after the other; answers are Enter, r and a.
+
+    Parameters
+    ----------
+    watcher
+        The progress display, which stands still meanwhile; any other event sink is left alone.
+    """
+
+    def __init__(self, watcher: EventSink) -> None:
+        self._pausing = getattr(watcher, "pausing", nullcontext)
+
+    def ask(self, request: Request, /) -> Answer:
+        """Show a request and wait for its answer; the end of the input ends the calibration."""
+        with self._pausing():
+            if request.reason:
+                print(f"\n  ! {request.reason}", file=sys.stderr)
+            print(f"\n  ▸ {request.number}/{request.total}: {request.instruction}", file=sys.stderr)
+            words = "    Enter when done, r to repeat the one before, a to end: "
+            while True:
+                print(words, end="", file=sys.stderr, flush=True)
+                line = sys.stdin.readline()
+                answer = {"": Answer.DONE, "r": Answer.REPEAT, "a": Answer.ABORT}.get(line.strip().lower())
+                if not line:
+                    return Answer.ABORT
+                if answer is not None:
+                    return answer
 
 
 def ask_address(address: str, /) -> Ask:

@@ -127,6 +127,7 @@ _COMMANDS: Final = {
         probing.qfactor,
         probing.detune,
         design.design,
+        array.calibrate,
         passport.passport,
     ),
     "The bench": (loop.init, loop.sim, loop.doctor),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from coilbench.base.errors import BenchFileError
 from coilbench.commands.options import (
     BenchPath,
     Json,
@@ -16,6 +18,7 @@ from coilbench.commands.options import (
     Simulated,
     Tuned,
     finish,
+    kelvin,
     next_steps,
     on_bench,
     watched,
@@ -28,6 +31,12 @@ def sweep(
     bench: BenchPath = Path("bench.toml"),
     serial: Serial = None,
     no_tuner: NoTuner = False,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="Folder of a calibration to correct with.")
+    ] = None,
+    temperature: Annotated[
+        str | None, typer.Option("--temperature", help="Of the room now, such as 295.4 K.")
+    ] = None,
     runs: Runs = Path("runs"),
     simulated: Simulated = False,
     seed: Seed = 1,
@@ -41,7 +50,15 @@ def sweep(
         watched(quiet=as_json) as watcher,
         on_bench(bench, runs, simulated=simulated, seed=seed, tuned=tuned) as at,
     ):
-        outcome = sweep_array(at.path, runs, watcher, serial_number=serial, tuner=not no_tuner)
+        outcome = sweep_array(
+            at.path,
+            runs,
+            watcher,
+            serial_number=serial,
+            tuner=not no_tuner,
+            calibration=calibration,
+            temperature=kelvin(temperature),
+        )
     finish(outcome, as_json=as_json, next_steps=next_steps(outcome, "coilbench tune", runs))
 
 
@@ -85,3 +102,35 @@ def match(
     ):
         outcome = match_array(at.path, runs, watcher, serial_number=serial, adjust=not report_only)
     finish(outcome, as_json=as_json, next_steps=next_steps(outcome, "coilbench tune", runs))
+
+
+def calibrate(
+    bench: BenchPath = Path("bench.toml"),
+    kind: Annotated[str, typer.Option("--kind", help="solt, unknown-thru, trl or sol.")] = "solt",
+    kit: Annotated[
+        Path | None, typer.Option("--kit", help="Folder with short.s1p, open.s1p, load.s1p, thru.s2p.")
+    ] = None,
+    uncertainty: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="Of each standard's reflection (standard).")
+    ] = 0.005,
+    temperature: Annotated[
+        str | None, typer.Option("--temperature", help="Of the room, such as 295.4 K.")
+    ] = None,
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Calibrate the analyzer at the array's cables, standard by standard, for the sweeps of `sweep`."""
+    from typing import cast, get_args
+
+    from coilbench.array_calibration import CalibrationWish, calibrate_array
+    from coilbench.asking import PersonAtStandards
+    from coils.calibration import CalibrationKind
+
+    kinds = get_args(CalibrationKind)
+    if kind not in kinds or kind == "one-path":
+        raise BenchFileError(f"--kind is solt, unknown-thru, trl or sol; got {kind!r}")
+    wish = CalibrationWish(cast("CalibrationKind", kind), kit, uncertainty, kelvin(temperature))
+    with watched(quiet=as_json) as watcher:
+        outcome = calibrate_array(bench, runs, watcher, PersonAtStandards(watcher), wish)
+    folder = shlex.quote(str(outcome.folder / "calibration"))
+    finish(outcome, as_json=as_json, next_steps=(f"coilbench sweep --calibration {folder}",))

@@ -109,6 +109,27 @@ def port_pair(text: str | None, /) -> tuple[int, int] | None:
     return first, second
 
 
+def kelvin(text: str | None, /) -> float | None:
+    """Return a temperature in K; None stays None.
+
+    Raises
+    ------
+    BenchFileError
+        It is no temperature of a room.
+    """
+    from coilbench.base.units import parse_quantity
+
+    if text is None:
+        return None
+    try:
+        value = parse_quantity(text, "K")
+    except ValueError as error:
+        raise BenchFileError(f"--temperature: {error}") from None
+    if not 250.0 < value < 330.0:
+        raise BenchFileError(f"--temperature is that of a room in K; got {text!r}")
+    return value
+
+
 def finish(outcome: Outcome, *, as_json: bool, next_steps: tuple[str, ...]) -> NoReturn:
     """Print the record, or the verdict table and where to look, and leave with the verdict's exit code."""
     from coilbench.verdict_table import print_verdict
