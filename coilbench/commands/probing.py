@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from coilbench.array_probing import Hands
+    from coilbench.base.events import EventSink
     from coils.decoupling.remedies import Relation
 
 Probes = Annotated[
@@ -170,7 +171,7 @@ def _hands(
     simulated: bool,
     seed: int,
     as_json: bool,
-) -> Iterator[tuple[Path, object, Hands]]:
+) -> Iterator[tuple[Path, EventSink, Hands]]:
     """Yield bench file, event sink and hands; a simulated bench has probes and hands of its own."""
     from coilbench.array_probing import Hands
     from coilbench.asking import ask_address, ask_person
