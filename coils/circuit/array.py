@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 #: Reference impedance of all ports in ohm.
 Z0: Final = 50.0
 
-#: Frequencies whose matrices of 16 ports fit a processor's cache together (256 KiB).
-_BLOCK: Final = 64
+#: Frequencies whose matrices of 16 ports fit a processor's cache together (512 KiB).
+_BLOCK: Final = 128
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,8 +53,9 @@ class Capacitor:
 
     def impedance(self, frequencies: Complex) -> Complex:
         """Return ohm, shape (frequency, channel), for frequencies of shape (frequency, 1)."""
-        lossless = 1.0 / (2j * np.pi * self.value * frequencies)
-        return lossless if np.isinf(self.q) else lossless * (1.0 + 1j * _inverse_q(self, frequencies))
+        # Divided while frequencies are real: a complex division costs five times as much.
+        reactance = 1.0 / (2.0 * np.pi * self.value * frequencies)
+        return np.asarray(reactance * (_inverse_q(self, frequencies) - 1j))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,8 @@ class Inductor:
 
     def impedance(self, frequencies: Complex) -> Complex:
         """Return ohm, shape (frequency, channel), for frequencies of shape (frequency, 1)."""
-        lossless = 2j * np.pi * self.value * frequencies
-        return lossless if np.isinf(self.q) else lossless * (1.0 - 1j * _inverse_q(self, frequencies))
+        reactance = 2.0 * np.pi * self.value * frequencies
+        return np.asarray(reactance * (_inverse_q(self, frequencies) + 1j))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,6 @@ def evaluate(branch: Branch, frequencies: Complex) -> Evaluated:
 
 
 def _inverse_q(element: Capacitor | Inductor, frequencies: Complex) -> Complex:
-    if element.q_exponent == 0.0:
+    if element.q_exponent == 0.0 or np.isinf(element.q):
         return np.asarray(1.0 / element.q + 0j)
     return np.asarray((frequencies / REFERENCE_FREQUENCY) ** -element.q_exponent / element.q + 0j)
