@@ -23,7 +23,7 @@ from coils.quality import decibels
 from coils.tuning.advice import Rework, find_reworks
 from coils.tuning.estimate import NOISE, Estimate, Observation, first_estimate, refine
 from coils.tuning.local_state import ArraySweep, Move, TuningGoal, Unreached
-from coils.tuning.suspects import Suspect, as_stuck, explain, strange_channels
+from coils.tuning.suspects import Suspect, explain_stillness, kept_still, strange_channels
 from coils.tuning.targets import least_worst, own_reflections, solve_target
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ _PROGRESS: Final = 0.8
 _AS_EXPECTED: Final = 0.1
 #: Where a trimmer stands after homing and back may differ by so many steps without being told.
 _REPEATABLE: Final = 25.0
+#: Where it may stand after homing, in parts of half the travel.
+_ELSEWHERE: Final = 0.1
 
 
 class Purpose(StrEnum):
@@ -135,8 +137,9 @@ class DesignTuning:
         Of the sweep with the least worst reflection.
     best_power
         Least sum of squared reflections so far.
-    stuck
-        Trimmers that no longer are moved, shape (channel, trimmer).
+    accused, stuck
+        Trimmers that stood still when last sent, and those that did so twice and no longer are moved, shape
+        (channel, trimmer).
     suspects
         Trimmers that did not follow.
     expected
@@ -161,6 +164,7 @@ class DesignTuning:
     best_positions: Real
     best_reflections: Complex
     best_power: float
+    accused: NDArray[np.bool_]
     stuck: NDArray[np.bool_]
     suspects: tuple[Suspect, ...]
     expected: Complex | None
@@ -263,6 +267,7 @@ def begin(
         best_positions=now,
         best_reflections=nothing,
         best_power=float(np.inf),
+        accused=np.zeros(now.shape, dtype=np.bool_),
         stuck=np.zeros(now.shape, dtype=np.bool_),
         suspects=(),
         expected=None,
@@ -301,22 +306,28 @@ def advance(
 def _taken_in(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning:
     """Learn from a sweep."""
     moved = now != state.positions
+    steps = (now - state.positions) / state.half
     approached = state.approached | moved
+    slack = np.where(approached & state.approached, _APPROACHED, _UNKNOWN_PLAY) / state.half
+    slack += np.where(state.accused, 1.0, _SHORT) * np.abs(steps)
     if state.purpose is Purpose.MOTORS:
-        moved = np.ones_like(moved)
-    told = np.abs(now - state.positions)
-    slack = np.where(approached & state.approached, _APPROACHED, _UNKNOWN_PLAY) + _SHORT * told
-    if state.purpose is Purpose.MOTORS:
-        slack = np.full_like(slack, 0.1 * float(np.max(state.half)))
-    seen = Observation(sweep.frequencies, sweep.s, (now - state.middle) / state.half, slack / state.half)
+        slack += _ELSEWHERE
+    seen = Observation(sweep.frequencies, sweep.s, (now - state.middle) / state.half, slack)
     reflections = _own(state.design, sweep)
-    estimate, observations, stuck = _estimated(state, seen, (now - state.positions) / state.half)
-    suspects = state.suspects + _suspected(state, now, stuck)
+    estimate, observations, odd = _estimated(state, seen, steps)
     if state.purpose is Purpose.MOTORS:
-        suspects += _slipping(state, estimate)
-    state = replace(state, stuck=state.stuck | stuck)
-    better = _worst(state, reflections) < _worst(state, state.best_reflections)
-    first = state.estimate is None
+        suspects = state.suspects + _slipping(state, estimate)
+        stuck, accused = state.stuck, state.accused
+    else:
+        # one sweep may deceive: a trimmer is stuck when it has stood still twice
+        again = kept_still(estimate, steps) & state.accused if state.observations else odd
+        stuck = state.stuck | again
+        accused = (state.accused & ~moved) | again | odd
+        suspects = state.suspects + _stuck(state, now, again)
+    state = replace(state, stuck=stuck, accused=accused, suspects=suspects)
+    # what was best before homing cannot be found again by counts
+    first = state.estimate is None or state.purpose is Purpose.MOTORS
+    better = first or _worst(state, reflections) < _worst(state, state.best_reflections)
     progress = first or _power(reflections) < _PROGRESS * state.best_power
     return replace(
         state,
@@ -328,17 +339,16 @@ def _taken_in(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning
         positions=now,
         approached=approached,
         reflections=reflections,
-        best_positions=now if better or first else state.best_positions,
-        best_reflections=reflections if better or first else state.best_reflections,
+        best_positions=now if better else state.best_positions,
+        best_reflections=reflections if better else state.best_reflections,
         best_power=min(_power(reflections), state.best_power),
-        suspects=suspects,
     )
 
 
 def _estimated(
     state: DesignTuning, seen: Observation, moved: Real
 ) -> tuple[Estimate, tuple[Observation, ...], NDArray[np.bool_]]:
-    """Return the estimate with a new observation, the observations to keep, and trimmers that stood still."""
+    """Return the estimate with a new observation, the observations to keep, and trimmers that are odd."""
     nobody = np.zeros(moved.shape, dtype=np.bool_)
     before = state.estimate
     if before is None:
@@ -349,13 +359,12 @@ def _estimated(
     noise = float(np.clip(1.2 * np.sqrt(np.mean(before.misfit**2)), _LEAST_NOISE, _MOST_NOISE))
     observations = (*state.observations, seen)
     estimate = refine(before, observations, noise)
+    if state.purpose is Purpose.MOTORS:
+        return estimate, observations, nobody
     if np.any(strange_channels(estimate)):
         retried = refine(refine(before, observations, _CAUTIOUS), observations, noise)
-        estimate = min(estimate, retried, key=lambda one: float(np.sum(one.misfit[-1] ** 2)))
-    estimate, stuck = explain(estimate, before, observations, moved, noise)
-    if np.any(stuck):
-        observations = (*state.observations, as_stuck(seen, moved, stuck))
-    return estimate, observations, stuck
+        estimate = min(estimate, retried, key=lambda one: float(np.sum(one.cost)))
+    return explain_stillness(estimate, before, observations, moved, noise)
 
 
 def _thinned(seen: Observation) -> Observation:
@@ -382,12 +391,13 @@ def _next(state: DesignTuning) -> tuple[DesignTuning, Action]:
     offset = state.reflections - own_reflections(estimate.belief, now)
     lowest, highest = _reach(state, estimate.belief, now)
     wanted = state.wanted
-    target = solve_target(estimate.belief, now, offset, lowest, highest, wanted)
+    target = nearest = solve_target(estimate.belief, now, offset, lowest, highest, wanted)
     enough = _amplitude(state.goal.enough_db)
     if target.worst(wanted) > enough:
         target = least_worst(estimate.belief, target, offset, lowest, highest, wanted, enough)
     reworks: tuple[Rework, ...] = ()
     if target.worst(wanted) > _amplitude(state.goal.limit_db):
+        target = nearest
         start = target.capacitances
         reworks = find_reworks(estimate.belief, start, offset, lowest, highest, wanted, state.stuck)
     # a travel that ends too early is believed once the array has been seen where the model put it
@@ -438,7 +448,7 @@ def _places(belief: Belief, capacitances: Real) -> Real:
     return np.stack(columns, axis=1)
 
 
-def _suspected(state: DesignTuning, now: Real, stuck: NDArray[np.bool_]) -> tuple[Suspect, ...]:
+def _stuck(state: DesignTuning, now: Real, stuck: NDArray[np.bool_]) -> tuple[Suspect, ...]:
     """Name the trimmers that stood still."""
     return tuple(
         Suspect(
@@ -446,21 +456,21 @@ def _suspected(state: DesignTuning, now: Real, stuck: NDArray[np.bool_]) -> tupl
             "stuck",
             f"did not move when sent {now[channel, column] - state.positions[channel, column]:+.0f} steps",
         )
-        for channel, column in np.argwhere(stuck & ~state.stuck)
+        for channel, column in np.argwhere(stuck)
     )
 
 
 def _slipping(state: DesignTuning, estimate: Estimate) -> tuple[Suspect, ...]:
-    """Name the trimmers that came back elsewhere after homing."""
-    before = _required(state.estimate).shifts[-1]
-    change = (estimate.shifts[-1] - before) * state.half
+    """Name the trimmers that came back elsewhere after homing, by more than their play."""
+    expected = np.where(state.approached, _REPEATABLE, _REPEATABLE + 3.0 * _UNKNOWN_PLAY)
+    change = (estimate.shifts[-1] - _required(state.estimate).shifts[-1]) * state.half
     return tuple(
         Suspect(
             state.design.axes[channel][column],
             "slipping",
             f"stands {change[channel, column]:+.0f} steps elsewhere after homing and back",
         )
-        for channel, column in np.argwhere((np.abs(change) > _REPEATABLE) & ~state.stuck)
+        for channel, column in np.argwhere(np.abs(change) > expected)
     )
 
 
@@ -474,8 +484,18 @@ def _finished(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[DesignT
         restore = Move(
             state.named(state.best_positions - state.goal.play, down), state.named(state.best_positions, back)
         )
-    stopped = replace(state, purpose=Purpose.STOPPED)
-    return stopped, Finished(_unreached(state, reworks), reworks, state.suspects, restore)
+    doubtful = state.accused & ~state.stuck
+    suspects = state.suspects + _doubted(state, doubtful)
+    state = replace(state, purpose=Purpose.STOPPED, suspects=suspects)
+    return state, Finished(_unreached(state, reworks), reworks, suspects, restore)
+
+
+def _doubted(state: DesignTuning, doubtful: NDArray[np.bool_]) -> tuple[Suspect, ...]:
+    """Name the trimmers that stood still once and were not needed again."""
+    return tuple(
+        Suspect(state.design.axes[channel][column], "stuck", "seems to have stood still when it was sent")
+        for channel, column in np.argwhere(doubtful)
+    )
 
 
 def _unreached(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[Unreached, ...]:

@@ -14,6 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: No guess of a capacitance is below this part of the lowest.
+_LEAST: Final = 0.1
 #: Corrections of one curve.
 TERMS: Final = 4
 
@@ -80,10 +82,8 @@ class TrimmerType:
         terms
             Corrections, shape (..., 4).
         """
-        return np.asarray(
-            self.middle + self.half_range * (place + np.sum(shapes(place) * terms, axis=-1)),
-            dtype=np.float64,
-        )
+        value = self.middle + self.half_range * (place + np.sum(shapes(place) * terms, axis=-1))
+        return np.asarray(np.maximum(value, _LEAST * self.lowest), dtype=np.float64)
 
     def slope(self, place: NDArray[np.float64], terms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the derivative of the capacitance by the place in F; arguments as `capacitance`."""

@@ -206,5 +206,6 @@ def _bounded_step(
     if np.all((free > low) & (free < high)):
         return np.asarray(free, dtype=np.float64)
     # a limit that a trimmer stands on still needs a little width for the bounded solver
-    result = lsq_linear(matrix, right, (np.minimum(low, high - 1e-12), np.maximum(high, low + 1e-12)))
+    bounds_here = np.minimum(low, high - 1e-12), np.maximum(high, low + 1e-12)
+    result = lsq_linear(matrix, right, bounds_here, method="bvls")
     return np.asarray(np.clip(result.x, low, high), dtype=np.float64)
