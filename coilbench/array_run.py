@@ -259,7 +259,7 @@ def conclude_without_coil(
         *((name, identity) for name, identity in identities.items()),
     )
     title = f"coilbench {run.kind}: {file.array.serial_number}"
-    page = Page(title, facts, overall(judged), judged, lines, sections)
+    page = Page(title, facts, overall(judged), judged, lines, sections, "In short")
     write_atomically(outcome.report, render(page))
     run.folder.finish(
         {

@@ -187,7 +187,7 @@ def design_coil(wish: Wish, runs: Path, watcher: EventSink, /) -> tuple[Outcome,
             *((name, engineering(f, "Hz", digits=6)) for name, f in zip(names, (low, high), strict=True)),
         )
         title = f"Dual-tuned loop for {' and '.join(names)}"
-        page = Page(title, facts, overall(judged), judged, lines, sections)
+        page = Page(title, facts, overall(judged), judged, lines, sections, "In short")
         write_atomically(outcome.report, render(page))
         folder.finish(
             {

@@ -98,6 +98,20 @@ def keep_record(folder: Path, record: CoilRecord, network: skrf.Network | None =
     return write_atomically(folder / RECORD_NAME, record_text(record))
 
 
+def read_visit(folder: Path, /) -> Visit:
+    """Return what a run folder says of its coil.
+
+    Raises
+    ------
+    MeasurementError
+        It holds no record, or one that cannot be read.
+    """
+    try:
+        return Visit(folder, _read(folder / RECORD_NAME))
+    except OSError as error:
+        raise MeasurementError(f"{folder / RECORD_NAME}: {error.strerror or error}") from error
+
+
 def read_history(runs: Path, serial_number: str, /) -> History:
     """Return every run of one coil below ``runs``.
 

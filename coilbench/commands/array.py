@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from coilbench.base.errors import BenchFileError
 from coilbench.commands.options import (
@@ -37,6 +38,7 @@ def sweep(
     temperature: Annotated[
         str | None, typer.Option("--temperature", help="Of the room now, such as 295.4 K.")
     ] = None,
+    smith: Annotated[bool, typer.Option("--smith", help="Also draw Smith charts in the terminal.")] = False,
     runs: Runs = Path("runs"),
     simulated: Simulated = False,
     seed: Seed = 1,
@@ -59,6 +61,10 @@ def sweep(
             calibration=calibration,
             temperature=kelvin(temperature),
         )
+    if smith and not as_json:
+        from coilbench.terminal_array import print_smith_charts
+
+        print_smith_charts(Console(), outcome.folder)
     finish(outcome, as_json=as_json, next_steps=next_steps(outcome, "coilbench tune", runs))
 
 

@@ -1,4 +1,4 @@
-"""What a bench does, one module each: tune, characterise, decouple, detune, Q, scan, quantify.
+"""What a bench does, one module each: tune, match, characterise, decouple, detune, Q, scan, quantify.
 
 Each takes open instruments (or what was scanned), tells its events, and returns a frozen result.
 """
@@ -20,6 +20,7 @@ from coilbench.procedures.characterise import CharacterisePlan, characterise
 from coilbench.procedures.decouple import DecouplePlan, measure_decoupling
 from coilbench.procedures.detune import DetunePlan, measure_detuning
 from coilbench.procedures.detuning import check_detuning
+from coilbench.procedures.match import MatchPlan, match
 from coilbench.procedures.probing import ProbeReading
 from coilbench.procedures.qfactor import QPlan, measure_q
 from coilbench.procedures.quantify import check_noise, quantify_scan
@@ -33,6 +34,7 @@ __all__ = [
     "CharacterisePlan",
     "DecouplePlan",
     "DetunePlan",
+    "MatchPlan",
     "NucleusPorts",
     "ProbeReading",
     "QPlan",
@@ -46,6 +48,7 @@ __all__ = [
     "check_detuning",
     "check_drift",
     "check_noise",
+    "match",
     "measure_decoupling",
     "measure_detuning",
     "measure_q",

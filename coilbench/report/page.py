@@ -61,6 +61,8 @@ class Page:
         Checks of the numbers against each other.
     sections
         In reading order.
+    lines_title
+        Heading of ``truths``.
     """
 
     title: str
@@ -69,6 +71,7 @@ class Page:
     judged: Sequence[Judged]
     truths: Sequence[str]
     sections: Sequence[Section]
+    lines_title: str = "Numbers against each other"
 
 
 def render(page: Page, /) -> str:

@@ -83,7 +83,7 @@ def passport_page(history: History, network: skrf.Network | None, /) -> str:
     present = tuple(section for section in sections if section is not None)
     lines = (*comparison_lines(comparison)[:1], *history.remarks)
     title = f"Coil passport: {history.serial_number}"
-    return render(Page(title, facts, overall(judged), judged, lines, present))
+    return render(Page(title, facts, overall(judged), judged, lines, present, "Since the last visit"))
 
 
 def comparison_lines(comparison: Comparison | None, /) -> tuple[str, ...]:
@@ -258,7 +258,7 @@ def _changes(comparison: Comparison | None) -> Section | None:
         f"The largest changes from {comparison.before} to {comparison.after}, measured in their uncertainty."
     )
     headings = ("quantity", "before", "after", "change ± (95 %)", "")
-    return Section("Since the last visit", text, (), (Rows(headings, rows),))
+    return Section("Largest changes", text, (), (Rows(headings, rows),))
 
 
 def _trend(history: History) -> Section:

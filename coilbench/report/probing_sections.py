@@ -84,7 +84,7 @@ def coupling_section(advice: CouplingAdvice, /) -> Section:
         if math.isfinite(cost.s_db)
     )
     headings = ("channels", "nucleus", "|Sij| / dB", "kQ", "SNR lost by it / %")
-    text = " ".join(advice.lines) or "No pair needs anything done."
+    text = "What every pair costs the worse of its channels; the costliest first. What to do stands above."
     return Section("Coupling", text, (), (Rows(headings, rows),))
 
 

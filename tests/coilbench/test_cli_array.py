@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import skrf
+from rich.console import Console
 
 from coilbench.coil_store import read_history
+from coilbench.terminal_array import print_smith_charts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +57,12 @@ def test_a_coil_is_swept_its_trimmers_turned_away_matched_again_and_gets_its_pas
     truth = world.scattering(np.array([kept.f[at]]))[0]
     assert np.abs(kept.s[at] - truth).max() < 5e-3  # the uncertainty that the record states
     assert bench.is_safe
+    console = Console(file=io.StringIO(), width=140)
+    print_smith_charts(console, folder)
+    drawn = console.file.getvalue()
+    assert drawn.count("return loss") == 16
+    assert "23Na, 33.78" in drawn
+    assert "1H, 127.7" in drawn
 
     rng = np.random.default_rng(7)
     for name in world.axis_names:
