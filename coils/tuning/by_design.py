@@ -329,6 +329,7 @@ def _taken_in(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning
     first = state.estimate is None or state.purpose is Purpose.MOTORS
     better = first or _worst(state, reflections) < _worst(state, state.best_reflections)
     progress = first or _power(reflections) < _PROGRESS * state.best_power
+    progress |= _worst(state, reflections) < _PROGRESS * _worst(state, state.best_reflections)
     return replace(
         state,
         purpose=Purpose.JUMP,
@@ -391,13 +392,14 @@ def _next(state: DesignTuning) -> tuple[DesignTuning, Action]:
     offset = state.reflections - own_reflections(estimate.belief, now)
     lowest, highest = _reach(state, estimate.belief, now)
     wanted = state.wanted
-    target = nearest = solve_target(estimate.belief, now, offset, lowest, highest, wanted)
+    target = solve_target(estimate.belief, now, offset, lowest, highest, wanted)
     enough = _amplitude(state.goal.enough_db)
     if target.worst(wanted) > enough:
         target = least_worst(estimate.belief, target, offset, lowest, highest, wanted, enough)
     reworks: tuple[Rework, ...] = ()
     if target.worst(wanted) > _amplitude(state.goal.limit_db):
-        target = nearest
+        # all cannot be reached: then rather the nearest for each than the same miss for all
+        target = solve_target(estimate.belief, target.capacitances, offset, lowest, highest, wanted)
         start = target.capacitances
         reworks = find_reworks(estimate.belief, start, offset, lowest, highest, wanted, state.stuck)
     # a travel that ends too early is believed once the array has been seen where the model put it
@@ -463,7 +465,7 @@ def _stuck(state: DesignTuning, now: Real, stuck: NDArray[np.bool_]) -> tuple[Su
 def _slipping(state: DesignTuning, estimate: Estimate) -> tuple[Suspect, ...]:
     """Name the trimmers that came back elsewhere after homing, by more than their play."""
     expected = np.where(state.approached, _REPEATABLE, _REPEATABLE + 3.0 * _UNKNOWN_PLAY)
-    change = (estimate.shifts[-1] - _required(state.estimate).shifts[-1]) * state.half
+    change = (estimate.shifts[-1] - estimate.shifts[-2]) * state.half
     return tuple(
         Suspect(
             state.design.axes[channel][column],
