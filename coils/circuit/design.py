@@ -9,7 +9,6 @@ down, and why, is part of the answer.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Final
@@ -23,13 +22,12 @@ from coils.circuit.detuning import PinDiode
 from coils.circuit.dual_tuned import (
     MATCH_HIGH,
     MATCH_LOW,
-    TRAP_COIL,
-    TRAP_SERIES,
     TUNE_HIGH,
     TUNE_LOW,
     trap_coil,
     trap_loop,
 )
+from coils.circuit.feasibility import rank_solutions
 from coils.circuit.series import available, split
 
 if TYPE_CHECKING:
@@ -183,60 +181,19 @@ def design_dual_tuned(request: Request) -> Design:
     if request.loops.count != 1:
         raise ValueError(f"expected one loop, got {request.loops.count}")
     drawer = available(request.capacitors)
-    reasons: Counter[str] = Counter()
-    ranked = _rank(request, frequencies, drawer, reasons)
-    for _, values in ranked[:_MOST_MATCHED]:
+    ranked, unsolved, objections = rank_solutions(request, frequencies, drawer)
+    for values in ranked[:_MOST_MATCHED]:
         try:
             coil = trap_coil(request.loops, frequencies, values, request.quality)
-            return _build(request, coil, drawer, values, reasons)
+            return _build(request, coil, drawer, values, objections + unsolved)
         except ValueError as reason:
-            reasons[str(reason)] += 1
+            objections[str(reason)] += 1
     if len(ranked) > _MOST_MATCHED:
-        reasons[f"ranked below the best {_MOST_MATCHED}, not tried"] = len(ranked) - _MOST_MATCHED
-    told = "; ".join(f"{reason} ({count} times)" for reason, count in reasons.most_common(5))
+        objections[f"ranked below the best {_MOST_MATCHED}, not tried"] = len(ranked) - _MOST_MATCHED
+    # What had a solution tells more about the wishes than what had none.
+    common = (*objections.most_common(4), *unsolved.most_common(2))
+    told = "; ".join(f"{reason} ({count} times)" for reason, count in common)
     raise ValueError(f"no coil can be built from these parts: {told}")
-
-
-def first_order_snr(
-    values: TrapLoop, loops: Loops, frequencies: tuple[float, float], quality: PartQuality
-) -> tuple[float, float]:
-    """Return the SNR at both frequencies over that with lossless parts, to first order in the losses.
-
-    Parameters
-    ----------
-    values
-        From `coils.circuit.dual_tuned.trap_loop`.
-    loops
-        One loop.
-    frequencies
-        The lower and the upper, Hz.
-    quality
-        Of the parts.
-
-    Returns
-    -------
-    Square roots of ``R / (R + sum R_n |I_n / I|^2)`` with the loop's resistance R and the parts' R_n, which
-    carry the shares I_n of the loop's current; the match capacitors' losses are left out.
-    """
-    axis = np.array(frequencies)
-    omega = 2.0 * np.pi * axis
-    one = np.ones(1)
-    column = axis[:, None] + 0j
-    coil = quality.inductor(TRAP_COIL, values.inductance * one).impedance(column)[:, 0].real
-    c1, c2, ct = (
-        quality.capacitor(name, value * one).impedance(column)[:, 0].real
-        for name, value in (
-            (TRAP_SERIES, values.series),
-            (TUNE_HIGH, values.parallel),
-            (TUNE_LOW, values.tune),
-        )
-    )
-    branch = 1.0 / (1.0 / values.series - omega**2 * values.inductance)
-    through = branch / (branch + values.parallel)
-    lost = ct + (coil + c1) * through**2 + c2 * (1.0 - through) ** 2
-    resistance = loops.resistance(axis)[:, 0, 0]
-    low, high = np.sqrt(resistance / (resistance + lost))
-    return float(low), float(high)
 
 
 def _described(part: Trimmed) -> str:
@@ -246,56 +203,8 @@ def _described(part: Trimmed) -> str:
     return f"{engineering(part.target, 'F')}: {fixed}a trimmer of {span}"
 
 
-def _rank(
-    request: Request,
-    frequencies: tuple[float, float],
-    drawer: Sequence[float],
-    reasons: Counter[str],
-) -> list[tuple[float, TrapLoop]]:
-    """Return every solution with its merit, best first; count what is none."""
-    own = float(request.loops.inductance[0, 0])
-    ranked: list[tuple[float, TrapLoop]] = []
-    for inductance in request.trap_coils:
-        for c1 in drawer:
-            try:
-                values = trap_loop(own, frequencies, inductance, c1)
-            except ValueError as reason:
-                # The text begins with the values tried; what they have in common is what counts.
-                reasons[str(reason).split(" pF ", 1)[-1]] += 1
-                continue
-            low, high = first_order_snr(values, request.loops, frequencies, request.quality)
-            merit = request.low_importance * math.log(low) + (1.0 - request.low_importance) * math.log(high)
-            if low < request.low_snr_at_least or high < request.high_snr_at_least:
-                reasons["costs more SNR than allowed"] += 1
-            elif not _within_trimmers(request, frequencies, values):
-                reasons["Ct or C2 would need a trimmer of a wider range"] += 1
-            else:
-                ranked.append((merit, values))
-    return sorted(ranked, key=lambda each: -each[0])
-
-
-def _within_trimmers(request: Request, frequencies: tuple[float, float], values: TrapLoop) -> bool:
-    """Tell, without losses and ports, whether trimmers span what Ct and C2 may have to be."""
-    own = float(request.loops.inductance[0, 0])
-    tune, parallel = [], []
-    for loop, part, c1 in product((-1.0, 1.0), repeat=3):
-        try:
-            built = trap_loop(
-                own * (1.0 + loop * request.loop_spread),
-                frequencies,
-                values.inductance * (1.0 + part * request.tolerance),
-                values.series * (1.0 + c1 * request.tolerance),
-            )
-        except ValueError:
-            return False
-        tune.append(built.tune)
-        parallel.append(built.parallel)
-    span = request.trimmer[1] - request.trimmer[0]
-    return max(max(each) - min(each) for each in (tune, parallel)) <= span
-
-
 def _build(
-    request: Request, coil: Coil, drawer: Sequence[float], values: TrapLoop, reasons: Counter[str]
+    request: Request, coil: Coil, drawer: Sequence[float], values: TrapLoop, turned_down: Mapping[str, int]
 ) -> Design:
     """Return the design, if trimmers reach and the SNR wanted is there with all losses."""
     ports = performance(coil)
@@ -328,7 +237,7 @@ def _build(
         trimmed,
         (_detuning(coil, 0, request.quality), _detuning(coil, 1, request.quality)),
         ports,
-        dict(reasons),
+        dict(turned_down),
     )
 
 

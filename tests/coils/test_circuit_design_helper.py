@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from coilbench.base.nuclei import nucleus
 from coils.circuit.coil import Loops, PartQuality, performance, single_loop
-from coils.circuit.design import Request, design_dual_tuned, first_order_snr
+from coils.circuit.design import Request, design_dual_tuned
 from coils.circuit.dual_tuned import MATCH_HIGH, MATCH_LOW, TUNE_HIGH, TUNE_LOW, trap_coil, trap_loop
 from coils.circuit.expand import array_netlist
+from coils.circuit.feasibility import first_order_snr
 from coils.circuit.geometry import loops_from_matrices
 from coils.circuit.netlist import Coupled, Impedance, Netlist, Part, Port
 from coils.circuit.nodal import solve_netlist
@@ -218,6 +219,28 @@ def test_preferences_move_the_choice() -> None:
         )
     with pytest.raises(ValueError, match="different frequency"):
         Request(3.0, ("1H", "1H"), loaded_loop()).frequencies()
+
+
+@pytest.mark.parametrize(
+    ("nuclei", "b0", "inductance"), [(("31P", "1H"), 7.0, 150e-9), (("7Li", "1H"), 3.0, 200e-9)]
+)
+def test_other_nuclei_and_fields_are_designed(nuclei: tuple[str, str], b0: float, inductance: float) -> None:
+    """Nothing is made for sodium at 3 T: other pairs match and every trimmer has its minimum left."""
+    frequencies = tuple(nucleus(name).larmor_frequency(b0) for name in nuclei)
+    loss = 2 * np.pi * np.array(frequencies) * inductance / [120, 70]
+    loop = single_loop(inductance, frequencies, (float(loss[0]), float(loss[1])))
+    design = design_dual_tuned(Request(b0, nuclei, loop, quality=PartQuality(frequency=frequencies[0])))
+    assert all(port.reflection_db < -200 for port in design.ports)
+    assert all(part.low >= 1e-12 - 1e-24 for part in design.trimmed.values())
+    assert all(part.high <= 30e-12 for part in design.trimmed.values())
+
+
+def test_what_stands_in_the_way_is_named_first() -> None:
+    """Two nuclei 6 % apart: solutions exist, but C2 would have to be trimmed beyond any trimmer."""
+    frequencies = tuple(nucleus(name).larmor_frequency(3.0) for name in ("19F", "1H"))
+    loop = single_loop(250e-9, frequencies, (1.8, 2.0))
+    with pytest.raises(ValueError, match=r"from these parts: Ct or C2 would need a trimmer of a wider range"):
+        design_dual_tuned(Request(3.0, ("19F", "1H"), loop))
 
 
 def test_geometry_gives_what_the_formulas_of_circles_give() -> None:
