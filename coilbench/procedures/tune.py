@@ -26,7 +26,7 @@ from coilbench.procedures.tune_plan import (
 )
 from coils.tuning import by_design, local
 from coils.tuning.belief import Prior
-from coils.tuning.by_design import Finished, HomeAndReturn
+from coils.tuning.design_state import NARROW_SPAN, Finished, HomeAndReturn
 from coils.tuning.local_state import ArraySweep, Move, Phase, Stop
 from drivers.protocols import Abort, never
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import skrf
 
-    from coils.tuning.by_design import DesignTuning
+    from coils.tuning.design_state import DesignTuning
     from coils.tuning.local_state import TuningState, Unreached
     from drivers.protocols import NetworkAnalyzer, Tuner
 
@@ -43,7 +43,7 @@ __all__ = ["NucleusPorts", "TunePlan", "TuneResult", "nucleus_ports", "reflectio
 
 #: Half width of the narrow sweeps by slopes over their centre, and the points of all narrow sweeps: a loaded
 #: bandwidth is about 1 %.
-NARROW_SPAN: Final = 0.02
+_SLOPES_SPAN: Final = 0.02
 _NARROW_POINTS: Final = 21
 _DESIGN_POINTS: Final = 61
 _KEPT_POINTS: Final = 121
@@ -185,7 +185,7 @@ class _Tuning:
         if span is None:
             self._configure(self.plan.span, max(self.plan.points, _WALKING_POINTS))
         else:
-            self._configure(span, _DESIGN_POINTS if span == by_design.NARROW_SPAN else _KEPT_POINTS)
+            self._configure(span, _DESIGN_POINTS if span == NARROW_SPAN else _KEPT_POINTS)
 
     def _home_and_return(self, action: HomeAndReturn) -> None:
         self._check_abort()
@@ -202,7 +202,7 @@ class _Tuning:
         if not self.networks:
             self._configure(self.plan.span, self.plan.points)
             self._swept_array()
-        self._configure(NARROW_SPAN, _NARROW_POINTS)
+        self._configure(_SLOPES_SPAN, _NARROW_POINTS)
         stop = self._iterate(state)
         if stop.restore is not None:
             self._move(stop.restore, str(Phase.STOPPED))

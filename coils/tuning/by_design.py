@@ -12,15 +12,14 @@ array was best: `coils.tuning.local` goes on from there without a model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from coils.quality import decibels
-from coils.tuning.advice import Rework, find_reworks
+from coils.tuning.advice import find_reworks
+from coils.tuning.design_state import DesignTuning, Finished, HomeAndReturn, Purpose
 from coils.tuning.estimate import NOISE, Estimate, Observation, first_estimate, refine
 from coils.tuning.local_state import ArraySweep, Move, TuningGoal, Unreached
 from coils.tuning.suspects import Suspect, explain_stillness, kept_still, strange_channels
@@ -32,13 +31,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from coils.circuit.elements import Complex, Real
+    from coils.tuning.advice import Rework
     from coils.tuning.belief import Belief, Prior
     from coils.tuning.design import ArrayDesign
+    from coils.tuning.design_state import Action
 
-#: Half width of the narrow sweeps over their centre: some loaded bandwidths of 0.5 % and a jump's error.
-NARROW_SPAN: Final = 0.03
-#: Half width of a first sweep when an earlier tuning is known.
-KEPT_SPAN: Final = 0.06
 #: Where a trimmer truly is, about its count: in steps before its play was taken up, and after.
 _UNKNOWN_PLAY: Final = 12.0
 _APPROACHED: Final = 2.0
@@ -62,152 +59,6 @@ _AS_EXPECTED: Final = 0.1
 _REPEATABLE: Final = 25.0
 #: Where it may stand after homing, in parts of half the travel.
 _ELSEWHERE: Final = 0.1
-
-
-class Purpose(StrEnum):
-    """What the next sweep is for."""
-
-    FIRST = "first look"
-    JUMP = "after a jump"
-    MOTORS = "after homing and back"
-    STOPPED = "stopped"
-
-
-@dataclass(frozen=True, slots=True)
-class HomeAndReturn:
-    """Home every axis and go back to where it was: shows motors that lose steps."""
-
-    targets: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """Tuning by design is over.
-
-    Parameters
-    ----------
-    unreached
-        Ports above the limit.
-    reworks
-        What makes the unreachable ones reachable; empty when the travel is not what is missing.
-    suspects
-        Trimmers that do not follow their motors.
-    restore
-        Move to the best positions seen; None where the array is best now.
-    """
-
-    unreached: tuple[Unreached, ...]
-    reworks: tuple[Rework, ...]
-    suspects: tuple[Suspect, ...]
-    restore: Move | None
-
-
-Action: TypeAlias = Move | HomeAndReturn | Finished
-
-
-@dataclass(frozen=True, slots=True)
-class DesignTuning:
-    """All that is known; made by `begin`, replaced by `advance`.
-
-    Parameters
-    ----------
-    prior
-        The drawing, or what an earlier tuning left.
-    goal
-        When to stop.
-    lowest, highest
-        Where targets may lie in steps, shape (channel, trimmer); room for the approach is kept below.
-    middle, half
-        Of the travel in steps, shape (channel, trimmer).
-    purpose
-        Of the next sweep.
-    first_positions
-        Where the trimmers stood before their play was first taken up.
-    check_motors
-        Whether to home all axes and return at the end.
-    sweeps, stalled
-        Sweeps used, and since the last progress.
-    observations, estimate
-        What was seen, and what it means; None before the first sweep.
-    positions
-        At the last sweep, shape (channel, trimmer).
-    reflections
-        Each port's at its own frequency in the last sweep, shape (port,).
-    best_positions, best_reflections
-        Of the sweep with the least worst reflection.
-    best_power
-        Least sum of squared reflections so far.
-    accused, stuck
-        Trimmers that stood still when last sent, and those that did so twice and no longer are moved, shape
-        (channel, trimmer).
-    suspects
-        Trimmers that did not follow.
-    expected
-        Reflections that the model promised for the last sweep, shape (port,).
-    """
-
-    prior: Prior
-    goal: TuningGoal
-    lowest: Real
-    highest: Real
-    middle: Real
-    half: Real
-    purpose: Purpose
-    check_motors: bool
-    sweeps: int
-    stalled: int
-    observations: tuple[Observation, ...]
-    estimate: Estimate | None
-    positions: Real
-    approached: NDArray[np.bool_]
-    reflections: Complex
-    best_positions: Real
-    best_reflections: Complex
-    best_power: float
-    accused: NDArray[np.bool_]
-    stuck: NDArray[np.bool_]
-    suspects: tuple[Suspect, ...]
-    expected: Complex | None
-
-    @property
-    def design(self) -> ArrayDesign:
-        """The drawing."""
-        return self.prior.belief.design
-
-    @property
-    def wanted(self) -> NDArray[np.bool_]:
-        """Ports none of whose own trimmers is stuck, shape (port,)."""
-        wanted = np.ones(self.design.circuit.port_count, dtype=np.bool_)
-        for arm, columns in zip(self.design.arms, self.design.arm_trimmers(), strict=True):
-            wanted[arm.ports] = ~np.any(self.stuck[:, list(columns)], axis=1)
-        return wanted
-
-    @property
-    def span(self) -> float | None:
-        """Half width of the next sweep over its centre; None: wide enough for every dip."""
-        if self.observations or self.prior.elements["sample"] != self.design.spreads["sample"].width:
-            return NARROW_SPAN if self.observations else KEPT_SPAN
-        return None
-
-    @property
-    def reflections_db(self) -> tuple[float, ...]:
-        """|S_ii| at the ports' own frequencies in the last sweep, in the order of the ports."""
-        return tuple(decibels(float(size)) for size in np.abs(self.reflections))
-
-    def positions_from(self, positions: Mapping[str, int]) -> Real:
-        """Return positions by axis name as an array, shape (channel, trimmer)."""
-        return np.array([[positions[name] for name in row] for row in self.design.axes], dtype=np.float64)
-
-    def named(self, targets: Real, chosen: NDArray[np.bool_]) -> Mapping[str, int]:
-        """Return the chosen targets by axis name."""
-        return MappingProxyType(
-            {
-                name: round(float(targets[channel, column]))
-                for channel, row in enumerate(self.design.axes)
-                for column, name in enumerate(row)
-                if chosen[channel, column]
-            }
-        )
 
 
 def begin(
