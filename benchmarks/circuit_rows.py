@@ -110,11 +110,17 @@ def circuit_cosimpy() -> Row:
     frequencies = band(802)
     circuit, loops = array(), loop_matrix(frequencies)
     bare, chains = _for_peers(circuit, frequencies, loops)
-    cascades = [_cascade(chains, port) for port in range(16)]
+    parts = {name: S_Matrix(s, frequencies) for name, s in chains.items()}
+
+    def chained(port: int) -> S_Matrix:
+        total = parts[f"section{port}"]
+        for kind in ("match", "socket", "line"):
+            (total,) = total._singlePortConnSMatrix([None, parts[f"{kind}{port}"]])  # noqa: SLF001 - no coil
+        return total
 
     def peer() -> np.ndarray:
-        networks = [S_Matrix(cascade, frequencies) for cascade in cascades]
-        (connected,) = S_Matrix(bare, frequencies)._singlePortConnSMatrix(networks)  # noqa: SLF001 - no coil
+        networks = [chained(port) for port in range(16)]
+        (connected,) = S_Matrix(bare, frequencies)._singlePortConnSMatrix(networks)  # noqa: SLF001
         return np.asarray(connected.S)
 
     def ours() -> np.ndarray:
@@ -228,15 +234,6 @@ def _series(z: np.ndarray) -> np.ndarray:
 def _shunt(z: np.ndarray) -> np.ndarray:
     through = 2 * z / (2 * z + Z0)
     return np.moveaxis(np.array([[through - 1, through], [through, through - 1]]), -1, 0)
-
-
-def _cascade(chains: dict[str, np.ndarray], port: int) -> np.ndarray:
-    from coils.circuit.terminations import connect
-
-    total = chains[f"section{port}"]
-    for kind in ("match", "socket", "line"):
-        total = connect(total, chains[f"{kind}{port}"], [(2, 1)])
-    return total
 
 
 def _agree(mine: np.ndarray, theirs: np.ndarray) -> None:
