@@ -12,7 +12,6 @@ import numpy as np
 from broyden import broyden
 from cases import CASES, change_load
 from coordinate import coordinate_search
-from drawing import drawing
 from hands import BenchPort, Hands
 from meter import Meter, MeteredAnalyzer, MeteredTuner
 
