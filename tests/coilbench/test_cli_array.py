@@ -122,23 +122,21 @@ def test_an_array_without_tuner_is_swept_and_its_failure_is_a_verdict(
     done = run_here("sweep", *words, "--no-tuner", "--json")
     assert done.code == 1
     assert record(done)["verdict"] == "fail"
-    before = dict(detuned_bench.lab.state["steps"])
-    told = run_here("match", *words, "--report", "--json")
-    assert told.code == 1
-    rows = record(told)["match_state"]
-    assert [row["port"] for row in rows] == list(range(1, 17))
-    assert max(row["reflection_db"] for row in rows) > -1.0
-    assert detuned_bench.lab.state["steps"] == before
 
 
-def test_simulated_needs_no_bench_file(
+def test_how_far_each_port_is_off_is_told_of_a_simulated_bench_without_a_bench_file(
     tmp_path: Path,
     run_here: Callable[..., Failure],
 ) -> None:
-    done = run_here("sweep", "--simulated", "--tuned", "--seed", "4", "--runs", tmp_path, "--json")
-    assert done.code == 0, done.text
+    """An array as it comes from soldering: every port reflects nearly all; no tuner is opened to say so."""
+    done = run_here("match", "--report", "--simulated", "--seed", "4", "--runs", tmp_path, "--json")
+    assert done.code == 1, done.text
     assert (tmp_path / "simulated-bench.toml").is_file()
-    assert record(done)["array"] == "SIM-8-0001"
+    found = record(done)
+    assert found["array"] == "SIM-8-0001"
+    assert len(found["instruments"]) == 1
+    assert [row["port"] for row in found["match_state"]] == list(range(1, 17))
+    assert max(row["reflection_db"] for row in found["match_state"]) > -1.0
 
 
 def test_a_serial_number_too_long_is_one_sentence(
