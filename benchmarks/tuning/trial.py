@@ -16,6 +16,7 @@ from hands import BenchPort, Hands
 from meter import Meter, MeteredAnalyzer, MeteredTuner
 
 from coilbench.procedures import NucleusPorts, TunePlan, tune
+from coilbench.simulated_drawing import drawing
 from drivers.actuators.tune_controller import open_tuner
 from drivers.analyzers.rohde_schwarz_znb import open_analyzer
 from hil_fixtures.in_memory import in_memory
