@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from coilbench.array_calibration import use_calibration
+from coilbench.array_plans import MARGIN_DB, tune_plan
 from coilbench.array_run import Statement, array_run, conclude
 from coilbench.base.units import engineering
 from coilbench.coil_record import judge_character, nucleus_record
 from coilbench.procedures.characterise import characterise
 from coilbench.procedures.match import MatchPlan, match
-from coilbench.procedures.tune import TunePlan, nucleus_ports, tune
+from coilbench.procedures.tune import nucleus_ports, tune
 from coilbench.report.array_sections import (
     array_values,
     noise_section,
@@ -25,7 +26,6 @@ from coilbench.report.array_sections import (
 from coilbench.report.page import Rows, Section
 from coilbench.session import storing
 from coils.quality import decibels
-from coils.tuning.local_state import TuningGoal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from coilbench.procedures.characterise import ArrayCharacter, NucleusCharacter
     from coilbench.procedures.match import MatchResult, PortMatch
 
-#: Tuning and matching go on to this far below the limit, as a margin for drift and noise, dB.
-_MARGIN_DB: Final = 6.0
 #: Ohm, of every port.
 _Z0: Final = 50.0
 
@@ -101,18 +99,9 @@ def tune_array(
         The array could not be tuned; the trimmers stay where they are.
     """
     with array_run(bench, runs, "tune", watcher, serial_number=serial_number) as run:
-        file, sweep = run.file, run.file.sweep
+        file = run.file
         run.step("Tune and match")
-        goal = TuningGoal(limit_db=file.limits.s11_db, aim_db=file.limits.s11_db - _MARGIN_DB)
-        plan = TunePlan(
-            nucleus_ports(file),
-            goal,
-            span=sweep.span,
-            points=sweep.points,
-            if_bandwidth=sweep.if_bandwidth,
-            power_dbm=sweep.sweep_power_dbm,
-        )
-        tuned = tune(run.analyzer, run.tuner, plan, emit=run.folder.emit, abort=run.abort)
+        tuned = tune(run.analyzer, run.tuner, tune_plan(file), emit=run.folder.emit, abort=run.abort)
         for name, network in (("before", tuned.before), ("after", tuned.after)):
             with storing(run.folder.path / name):
                 network.write_touchstone(name, dir=str(run.folder.path))
@@ -198,7 +187,7 @@ def _adjust(run: ArrayRun) -> MatchResult:
     plan = MatchPlan(
         nucleus_ports(file),
         file.limits.s11_db,
-        file.limits.s11_db - _MARGIN_DB,
+        file.limits.s11_db - MARGIN_DB,
         if_bandwidth=file.sweep.if_bandwidth,
         power_dbm=file.sweep.sweep_power_dbm,
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from coilbench.array_measurements import array_statement
+from coilbench.array_plans import coil_limits
 from coilbench.array_run import Statement, array_run, conclude
 from coilbench.base.verdict import Judged, Verdict, judge
-from coilbench.coil_record import coil_limits, expected_share
+from coilbench.coil_record import expected_share
 from coilbench.decoupling_advice import coupling_advice
 from coilbench.procedures.characterise import characterise
 from coilbench.procedures.decouple import DecouplePlan, measure_decoupling

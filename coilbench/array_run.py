@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from coilbench.array_plans import character_plan
 from coilbench.base.errors import BenchFileError
 from coilbench.base.events import Event
 from coilbench.base.verdict import overall
 from coilbench.bench import open_some, safe_actions
 from coilbench.bench_file import read_bench_file
-from coilbench.coil_record import character_plan, coil_record
+from coilbench.coil_record import coil_record
 from coilbench.coil_store import keep_record
 from coilbench.guardian import Guardian
 from coilbench.outcome import Outcome

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coilbench.procedures.characterise import CharacterisePlan
-from coilbench.procedures.tune import nucleus_ports
-from coils.quality import CoilRecord, Limits, NucleusRecord, PortResonance, Reading, worst_of_each
+from coils.quality import CoilRecord, NucleusRecord, PortResonance, Reading, worst_of_each
 from coils.quality.record import as_matrix
 
 if TYPE_CHECKING:
@@ -18,32 +16,6 @@ if TYPE_CHECKING:
     from coilbench.procedures.characterise import ArrayCharacter, NucleusCharacter
     from coils.quality import Calibration, Loading
     from coils.resonance import Resonance
-
-
-def coil_limits(file: BenchFile, /) -> Limits:
-    """Return the limits that a bench file sets for its array."""
-    limits = file.limits
-    return Limits(
-        reflection_db=limits.s11_db,
-        coupling_db=limits.coupling_db,
-        isolation_db=limits.isolation_db,
-        q_ratio=limits.q_ratio,
-        detuning_db=limits.detuning_db,
-        preamplifier_decoupling_db=limits.preamplifier_decoupling_db,
-    )
-
-
-def character_plan(file: BenchFile, /) -> CharacterisePlan:
-    """Return how the array of a bench file is characterised."""
-    return CharacterisePlan(
-        nucleus_ports(file),
-        coil_limits(file),
-        noise_figure_db=file.array.preamplifier_noise_figure_db,
-        temperature=file.array.temperature,
-        points=file.sweep.points,
-        if_bandwidth=file.sweep.if_bandwidth,
-        power_dbm=file.sweep.sweep_power_dbm,
-    )
 
 
 def judge_character(character: ArrayCharacter, /) -> tuple[Judged, ...]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from coilbench.array_plans import character_plan, tune_plan
 from coilbench.base.events import Event
 from coilbench.base.verdict import Judged, judge
 from coilbench.bench import open_bench, safe_actions
 from coilbench.bench_file import read_bench_file
-from coilbench.coil_record import character_plan, coil_record, nucleus_record
+from coilbench.coil_record import coil_record, nucleus_record
 from coilbench.coil_store import keep_record
 from coilbench.guardian import Guardian
 from coilbench.outcome import Outcome
@@ -20,11 +21,10 @@ from coilbench.procedures.characterise import characterise
 from coilbench.procedures.detuning import check_detuning
 from coilbench.procedures.quantify import check_noise, quantify_scan
 from coilbench.procedures.scan import scan_phantom, scan_plan
-from coilbench.procedures.tune import TunePlan, nucleus_ports, tune
+from coilbench.procedures.tune import nucleus_ports, tune
 from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
 from coilbench.session import run_folder, software, stop_signals, storing, write_atomically
 from coils.quality import worst_of_each
-from coils.tuning.local_state import TuningGoal
 from drivers.protocols import Abort, never
 from recon.nifti import write_nifti
 
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from coilbench.session import RunFolder
     from coils.quality import CoilRecord
 
-#: Tuning goes on to this far below the limit, as a margin for drift and noise, dB.
-_MARGIN_DB: Final = 6.0
 #: Seconds of silence after which the guardian takes the run for hung; gridding alone may take one.
 _SILENCE: Final = 3.0
 
@@ -92,19 +90,9 @@ def acquire(bench: Bench, folder: RunFolder, /, *, abort: Abort = never) -> Acqu
     started = datetime.now(UTC)
     groups = nucleus_ports(file)
     scanned_group = next(group for group in groups if group.nucleus == file.scan.nucleus)
-    sweep, limits = file.sweep, file.limits
 
     emit(Event("step", "Tune and match"))
-    goal = TuningGoal(limit_db=limits.s11_db, aim_db=limits.s11_db - _MARGIN_DB)
-    plan = TunePlan(
-        groups,
-        goal,
-        span=sweep.span,
-        points=sweep.points,
-        if_bandwidth=sweep.if_bandwidth,
-        power_dbm=sweep.sweep_power_dbm,
-    )
-    tuned = tune(bench.analyzer, bench.tuner, plan, emit=emit, abort=abort)
+    tuned = tune(bench.analyzer, bench.tuner, tune_plan(file), emit=emit, abort=abort)
     for name, network in (("before", tuned.before), ("after", tuned.after)):
         with storing(folder.path / name):
             network.write_touchstone(name, dir=str(folder.path))
