@@ -54,6 +54,9 @@ Second = Annotated[float, _in("s"), Field(gt=0.0)]
 Hertz = Annotated[float, _in("Hz"), Field(gt=0.0)]
 Ampere = Annotated[float, _in("A"), Field(ge=0.0)]
 Kelvin = Annotated[float, _in("K"), Field(gt=1.0, lt=400.0)]
+Henry = Annotated[float, _in("H"), Field(gt=0.0, lt=1e-3)]
+Farad = Annotated[float, _in("F"), Field(gt=0.0, lt=1e-6)]
+Ohm = Annotated[float, _in("ohm"), Field(gt=0.0, lt=1e4)]
 Volt = Annotated[float, _in("V"), Field(gt=0.0)]
 Decibel = Annotated[float, _in("dB")]
 DecibelMilliwatt = Annotated[float, _in("dBm")]
@@ -151,6 +154,39 @@ class Geometry(Table):
     )
 
 
+Range = Annotated[tuple[Farad, Farad], Field(description="Capacitance at the lower and upper end.")]
+
+
+class TrimmerPair(Table):
+    """The two trimmers of a port, fixed capacitors in parallel included."""
+
+    tune: Range = Field(description="Capacitance at the lower and upper end of the travel, F.")
+    match: Range = Field(description="Capacitance at the lower and upper end of the travel, F.")
+
+    @field_validator("tune", "match")
+    @classmethod
+    def _rises(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not value[0] < value[1]:
+            raise ValueError(
+                f"the capacitance rises with the steps: lower end first; got {value[0]} F and {value[1]} F"
+            )
+        return value
+
+
+class Drawing(Table):
+    """The channels as drawn: loops tuned to two nuclei by a trap. The tuner starts from it."""
+
+    loop_inductance: Henry = Field(description="Of one loop, H.")
+    loop_resistance: dict[NucleusName, Ohm] = Field(
+        description="Of one loop and its load by nucleus, ohm; a guess will do."
+    )
+    trap_inductance: Henry = Field(description="Of the trap, in series with trap_capacitance, H.")
+    trap_capacitance: Farad = Field(description="In series with trap_inductance, F.")
+    trimmers: dict[NucleusName, TrimmerPair] = Field(
+        description="By nucleus; the upper nucleus' tune trimmer lies across the trap."
+    )
+
+
 class Array(Table):
     """The coil array: channels, nuclei, ports of the analyzer, axes of the tuner, preamplifiers."""
 
@@ -167,11 +203,29 @@ class Array(Table):
     )
     reference_impedance: float = Field(default=50.0, gt=0.0, description="Ohm.")
     geometry: Geometry | None = Field(default=None, description="How the loops lie, where it is known.")
+    drawing: Drawing | None = Field(
+        default=None, description="What was built; tuning then takes a fraction of the sweeps."
+    )
     preamplifier_gain_db: Decibel = Field(description="Voltage gain in dB.")
     preamplifier_noise_figure_db: Annotated[Decibel, Field(ge=0.0)] = Field(
         description="In dB, against 290 K."
     )
     temperature: Kelvin = Field(default=293.15, description="Of coils and phantom, K.")
+
+    @model_validator(mode="after")
+    def _drawing_fits_nuclei(self) -> Array:
+        if self.drawing is None:
+            return self
+        for key, named in (
+            ("loop_resistance", set(self.drawing.loop_resistance)),
+            ("trimmers", set(self.drawing.trimmers)),
+        ):
+            if len(self.nuclei) != 2 or named != set(self.nuclei):
+                raise ValueError(
+                    f"drawing.{key} needs both of two nuclei; array.nuclei are {', '.join(self.nuclei)}, "
+                    f"the drawing has {', '.join(sorted(named))}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _ports_fit_channels(self) -> Array:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from coilbench.base.errors import ConnectionFailed
+from coilbench.base.nuclei import nucleus
+from coilbench.simulated_drawing import drawn_values
 from hil_fixtures.physics.phantom import DEFAULT_PHANTOM
 from hil_fixtures.physics.settings import WorldSettings
 
@@ -49,9 +51,20 @@ def bench_file_text(addresses: Mapping[str, Any], /) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - TOML, not HTML; every value is our own
     )
+    settings = WorldSettings()
+    low, high = settings.low_nucleus, settings.high_nucleus
+    frequencies = tuple(nucleus(name).larmor_frequency(settings.b0) for name in (low, high))
+    values, trimmers = drawn_values(settings, (frequencies[0], frequencies[1]))
     materials = {_material(vial): vial for vial in (DEFAULT_PHANTOM.background, *DEFAULT_PHANTOM.vials)}
     return templates.get_template("bench.toml.j2").render(
-        at=addresses, phantom=DEFAULT_PHANTOM, materials=materials, material=_material, world=WorldSettings()
+        at=addresses,
+        phantom=DEFAULT_PHANTOM,
+        materials=materials,
+        material=_material,
+        world=settings,
+        drawing=values,
+        resistances={low: values.loop_resistance[0], high: values.loop_resistance[1]},
+        trimmers={low: trimmers[:2], high: trimmers[2:]},
     )
 
 
