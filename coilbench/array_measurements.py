@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,7 @@ import numpy as np
 from coilbench.array_calibration import use_calibration
 from coilbench.array_plans import MARGIN_DB, tune_plan
 from coilbench.array_run import Statement, array_run, conclude
+from coilbench.base.errors import BenchFileError
 from coilbench.base.units import engineering
 from coilbench.coil_record import judge_character, nucleus_record
 from coilbench.procedures.characterise import characterise
@@ -24,8 +26,9 @@ from coilbench.report.array_sections import (
     tuning_values,
 )
 from coilbench.report.page import Rows, Section
-from coilbench.session import storing
+from coilbench.session import storing, write_atomically
 from coils.quality import decibels
+from coils.tuning.kept import plain_belief
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +39,26 @@ if TYPE_CHECKING:
     from coilbench.procedures.characterise import ArrayCharacter, NucleusCharacter
     from coilbench.procedures.match import MatchResult, PortMatch
 
+#: In a run folder: what a tuning learned of the array.
+KEPT_FILE: Final = "tuning.json"
 #: Ohm, of every port.
 _Z0: Final = 50.0
+
+
+def _kept(earlier: Path | None) -> dict[str, Any] | None:
+    """Return what an earlier tuning left in its run folder."""
+    if earlier is None:
+        return None
+    path = earlier / KEPT_FILE
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BenchFileError(
+            f"{path}: cannot be read ({error}); --from takes the run folder of a tuning by drawing"
+        ) from error
+    if not isinstance(kept, dict):
+        raise BenchFileError(f"{path}: is not what a tuning leaves")
+    return kept
 
 
 def sweep_array(
@@ -89,19 +110,40 @@ def sweep_array(
 
 
 def tune_array(
-    bench: Path, runs: Path, watcher: EventSink, /, *, serial_number: str | None = None
+    bench: Path,
+    runs: Path,
+    watcher: EventSink,
+    /,
+    *,
+    serial_number: str | None = None,
+    earlier: Path | None = None,
+    check_motors: bool = False,
 ) -> Outcome:
     """Tune and match every port of an array with its tuner, then judge the array and keep its record.
 
+    Parameters
+    ----------
+    bench, runs, watcher, serial_number
+        As `coilbench.array_run.array_run` takes them.
+    earlier
+        Run folder of an earlier tuning of this array, whose trimmers have not been moved or homed since.
+    check_motors
+        Home all axes at the end, and name motors that lose steps.
+
     Raises
     ------
+    BenchFileError
+        The earlier tuning cannot be read or used, or there is no drawing.
     CoilbenchError
         The array could not be tuned; the trimmers stay where they are.
     """
     with array_run(bench, runs, "tune", watcher, serial_number=serial_number) as run:
         file = run.file
         run.step("Tune and match")
-        tuned = tune(run.analyzer, run.tuner, tune_plan(file), emit=run.folder.emit, abort=run.abort)
+        plan = tune_plan(file, kept=_kept(earlier), check_motors=check_motors)
+        tuned = tune(run.analyzer, run.tuner, plan, emit=run.folder.emit, abort=run.abort)
+        if tuned.belief is not None:
+            write_atomically(run.folder.path / KEPT_FILE, json.dumps(plain_belief(tuned.belief)))
         for name, network in (("before", tuned.before), ("after", tuned.after)):
             with storing(run.folder.path / name):
                 network.write_touchstone(name, dir=str(run.folder.path))

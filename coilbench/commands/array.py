@@ -71,6 +71,13 @@ def sweep(
 def tune(
     bench: BenchPath = Path("bench.toml"),
     serial: Serial = None,
+    earlier: Annotated[
+        Path | None,
+        typer.Option("--from", help="Run folder of an earlier tuning: after a change of the load."),
+    ] = None,
+    check_motors: Annotated[
+        bool, typer.Option("--check-motors", help="Home all axes at the end; name motors that lose steps.")
+    ] = False,
     runs: Runs = Path("runs"),
     simulated: Simulated = False,
     seed: Seed = 1,
@@ -83,7 +90,9 @@ def tune(
         watched(quiet=as_json) as watcher,
         on_bench(bench, runs, simulated=simulated, seed=seed) as at,
     ):
-        outcome = tune_array(at.path, runs, watcher, serial_number=serial)
+        outcome = tune_array(
+            at.path, runs, watcher, serial_number=serial, earlier=earlier, check_motors=check_motors
+        )
     finish(outcome, as_json=as_json, next_steps=next_steps(outcome, "coilbench sweep", runs))
 
 
