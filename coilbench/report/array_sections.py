@@ -140,7 +140,7 @@ def noise_section(character: ArrayCharacter, /) -> Section:
 
 def _port_rows(group: NucleusCharacter) -> list[tuple[str, ...]]:
     """Return Q and isolation of each port of a nucleus."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for channel, fit in enumerate(group.resonances, start=1):
         values = (
             ("", "", group.refusals[channel - 1])

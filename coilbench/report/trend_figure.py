@@ -69,8 +69,8 @@ def _picture(line: TrendLine) -> Iterator[str]:
     points = []
     yield f'<text x="{left}" y="14" font-weight="600">{escape(line.title)}</text>'
     yield f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="#9aa2ae"/>'
-    for value, y in ((high, top), (low, bottom)):
-        yield f'<text x="{left - 4}" y="{y + 3}" text-anchor="end">{value:.4g}</text>'
+    for value, at in ((high, top), (low, bottom)):
+        yield f'<text x="{left - 4}" y="{at + 3}" text-anchor="end">{value:.4g}</text>'
     for time, reading in zip(line.times, line.readings, strict=True):
         part = (time - line.times[0]).total_seconds() / span if span else 0.5
         x = left + 8 + part * (right - left - 16)
