@@ -119,6 +119,34 @@ def last_holding(
     return None
 
 
+def last_of_each_channel(
+    history: History, name: str, /
+) -> tuple[CoilRecord, tuple[NucleusRecord, ...]] | None:
+    """Return the last record that holds some readings, each channel it lacks filled in from earlier ones.
+
+    Parameters
+    ----------
+    name
+        Of a field of `NucleusRecord` with one entry for each port.
+    """
+    found = last_holding(history, lambda group: getattr(group, name))
+    if found is None:
+        return None
+    record, groups = found
+    filled = []
+    for group in groups:
+        values = getattr(group, name)
+        for visit in reversed(history.visits):
+            for other in visit.record.nuclei:
+                older = getattr(other, name)
+                if (other.nucleus, other.ports) == (group.nucleus, group.ports) and older is not None:
+                    values = tuple(
+                        old if new is None else new for new, old in zip(values, older, strict=True)
+                    )
+        filled.append(replace(group, **{name: values}))
+    return record, tuple(filled)
+
+
 def _scattering(history: History, network: skrf.Network | None) -> Section | None:
     """Show the last S-matrices, and Smith charts of the sweep they came from."""
     found = last_holding(history, lambda group: group.scattering)
@@ -162,10 +190,16 @@ def _resonances(history: History) -> Section | None:
                 )
                 rows.append((str(channel), group.nucleus, *texts))
     tables = [Rows(("channel", "nucleus", "f / MHz", "QL", "Q0", "remark"), tuple(rows))] if rows else []
-    loaded = last_holding(history, lambda group: group.loadings)
+    loaded = last_of_each_channel(history, "loadings")
     if loaded is not None:
         record, groups = loaded
-        said.append(f"Q without and with the load: {_when(record)}")
+        said.append(f"Q without and with the load, the last of each channel: {_when(record)}")
+        said += [
+            f"SNR to expect at the middle of {record.load} over the ultimate one at {group.nucleus}: "
+            f"{plus_minus(group.share_of_ultimate)}."
+            for group in groups
+            if group.share_of_ultimate is not None
+        ]
         tables.append(_loading_rows(groups))
     if not tables:
         return None
@@ -218,20 +252,19 @@ def _readings(history: History) -> Section | None:
     """Show active detuning and preamplifier decoupling of every channel."""
     drawings: list[tuple[str, str]] = []
     said = []
-    kinds: tuple[tuple[str, Callable[[NucleusRecord], Sequence[Reading | None] | None]], ...] = (
-        ("active detuning", lambda group: group.detuning_db),
-        ("preamplifier decoupling", lambda group: group.preamplifier_decoupling_db),
-    )
-    for name, readings in kinds:
-        found = last_holding(history, readings)
+    for words, name in (
+        ("active detuning", "detuning_db"),
+        ("preamplifier decoupling", "preamplifier_decoupling_db"),
+    ):
+        found = last_of_each_channel(history, name)
         if found is None:
             continue
         record, groups = found
-        said.append(f"{name[0].upper()}{name[1:]}: {_when(record)}")
+        said.append(f"{words[0].upper()}{words[1:]}, the last of each channel: {_when(record)}")
         drawings += [
             (
-                f"{group.nucleus}: {name}",
-                coil_figures.readings_figure(readings(group) or (), f"{name} / dB", None),
+                f"{group.nucleus}: {words}",
+                coil_figures.readings_figure(getattr(group, name), f"{words} / dB", None),
             )
             for group in groups
         ]

@@ -17,7 +17,12 @@ from coilbench.base.errors import BenchFileError
 from coilbench.base.verdict import Verdict, judge, overall
 from coilbench.coil_passport import passport_path, write_passport
 from coilbench.coil_store import keep_record, read_history
-from coilbench.report.passport import comparison_lines, last_comparison, standing
+from coilbench.report.passport import (
+    comparison_lines,
+    last_comparison,
+    last_of_each_channel,
+    standing,
+)
 from coils.quality import Calibration, CoilRecord, NucleusRecord, PortResonance, Reading, coil_loading
 from coils.quality.record import as_matrix
 
@@ -182,6 +187,17 @@ def test_each_quantity_keeps_its_last_verdict_and_its_day(tmp_path: Path) -> Non
     repaired = judge("23Na smallest detuning (ch 3)", 31.0, "dB", uncertainty=1.0, at_least=25.0)
     visit(tmp_path, 5, kind="detune", judged=(repaired,))
     assert overall(standing(read_history(tmp_path, "SN-1"))) is Verdict.PASS
+
+
+def test_a_run_over_one_channel_leaves_the_others_as_they_were_last(tmp_path: Path) -> None:
+    visit(tmp_path, 0)
+    (whole,) = visit(tmp_path, 1).nuclei
+    one = replace(whole, detuning_db=(None, Reading(41.0, 1.0), None))
+    visit(tmp_path, 2, nuclei=(one,))
+    found = last_of_each_channel(read_history(tmp_path, "SN-1"), "detuning_db")
+    assert found is not None
+    (group,) = found[1]
+    assert group.detuning_db == (Reading(32.0, 1.0), Reading(41.0, 1.0), None)
 
 
 def test_an_expired_calibration_leaves_no_verdict(tmp_path: Path) -> None:
