@@ -86,9 +86,11 @@ def _picture(line: TrendLine) -> Iterator[str]:
         yield f'<path d="M{x:.1f} {ends[0]:.1f}V{ends[1]:.1f}" stroke="{COLOURS[0]}"/>'
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{COLOURS[0]}"/>'
     yield f'<polyline points="{" ".join(points)}" fill="none" stroke="{COLOURS[0]}"/>'
-    yield f'<text x="{left}" y="{bottom + 14}">{line.times[0]:%Y-%m-%d}</text>'
+    first, last = line.times[0], line.times[-1]
+    yield f'<text x="{left}" y="{bottom + 14}">{first:%Y-%m-%d}</text>'
     if span:
-        yield f'<text x="{right}" y="{bottom + 14}" text-anchor="end">{line.times[-1]:%Y-%m-%d}</text>'
+        end = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d}"
+        yield f'<text x="{right}" y="{bottom + 14}" text-anchor="end">{end}</text>'
 
 
 def _range(readings: Sequence[Reading]) -> tuple[float, float]:

@@ -161,13 +161,10 @@ def _judge_smallest(name: str, unit: str, readings: Sequence[Reading | None], li
     return min(judged, key=lambda each: each.value - (each.uncertainty or 0.0))
 
 
-def _worst_level(
-    name: str, sizes: np.ndarray[tuple[int], np.dtype[np.float64]], uncertainty: float
-) -> Quantity:
-    """Return the largest magnitude in dB with the larger half of its interval; nan if one is missing."""
+def _worst_level(name: str, sizes: NDArray[np.float64], uncertainty: float) -> Quantity:
+    """Return the largest magnitude in dB with the upper half of its interval; nan if one is missing."""
     largest = float(np.max(sizes))
     if not math.isfinite(largest) or largest <= 0.0:
         return Quantity(name, "dB", Reading(math.nan))
     value = decibels(largest)
-    low = decibels(max(largest - uncertainty, 0.0))
-    return Quantity(name, "dB", Reading(value, min(value - low, 60.0)))
+    return Quantity(name, "dB", Reading(value, decibels(largest + uncertainty) - value))
