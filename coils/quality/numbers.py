@@ -16,6 +16,8 @@ from coils.quality.record import as_array
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from coils.quality.limits import Limits
     from coils.quality.record import CoilRecord, NucleusRecord
 
