@@ -178,7 +178,7 @@ def _taken_in(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning
     state = replace(state, stuck=stuck, accused=accused, suspects=suspects)
     # what was best before homing cannot be found again by counts
     first = state.estimate is None or state.purpose is Purpose.MOTORS
-    better = first or _worst(state, reflections) < _worst(state, state.best_reflections)
+    better = first or _ranked(state, reflections) < _ranked(state, state.best_reflections)
     progress = first or _power(reflections) < _PROGRESS * state.best_power
     progress |= _worst(state, reflections) < _PROGRESS * _worst(state, state.best_reflections)
     return replace(
@@ -254,7 +254,7 @@ def _next(state: DesignTuning) -> tuple[DesignTuning, Action]:
         start = target.capacitances
         reworks = find_reworks(estimate.belief, start, offset, lowest, highest, wanted, state.stuck)
     # a travel that ends too early is believed once the array has been seen where the model put it
-    if reworks and _landed(state):
+    if reworks and _landed(state) and not _accused_of(state, reworks):
         return _finished(state, reworks)
     worst = _worst(state, state.reflections)
     satisfied = worst < _amplitude(state.goal.limit_db) and target.worst(wanted) > _PROGRESS * worst
@@ -280,6 +280,12 @@ def _landed(state: DesignTuning) -> bool:
     if state.expected is None:
         return False
     return _worst(state, state.reflections - state.expected) < _AS_EXPECTED
+
+
+def _accused_of(state: DesignTuning, reworks: tuple[Rework, ...]) -> bool:
+    """Answer whether a rework would be of a trimmer that may be stuck instead."""
+    parts = {rework.part for rework in reworks}
+    return any(state.design.axes[channel][column] in parts for channel, column in np.argwhere(state.accused))
 
 
 def _reach(state: DesignTuning, belief: Belief, now: Real) -> tuple[Real, Real]:
@@ -329,7 +335,7 @@ def _slipping(state: DesignTuning, estimate: Estimate) -> tuple[Suspect, ...]:
 
 def _finished(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[DesignTuning, Finished]:
     """End here or, when it is better, where the best sweep was taken."""
-    worse = _worst(state, state.reflections) > _worst(state, state.best_reflections)
+    worse = _ranked(state, state.reflections) > _ranked(state, state.best_reflections)
     restore = None
     if worse:
         back = state.best_positions != state.positions
@@ -354,7 +360,7 @@ def _doubted(state: DesignTuning, doubtful: NDArray[np.bool_]) -> tuple[Suspect,
 def _unreached(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[Unreached, ...]:
     """Name the ports above the limit with what keeps them there."""
     sizes = np.abs(state.reflections)
-    if _worst(state, state.best_reflections) < _worst(state, state.reflections):
+    if _ranked(state, state.best_reflections) < _ranked(state, state.reflections):
         sizes = np.abs(state.best_reflections)
     found = []
     for arm in state.design.arms:
@@ -374,6 +380,12 @@ def _unreached(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[Unreac
 def _worst(state: DesignTuning, reflections: Complex) -> float:
     """Return the largest of the reflections that can be helped."""
     return float(np.max(np.abs(reflections[state.wanted]), initial=0.0))
+
+
+def _ranked(state: DesignTuning, reflections: Complex) -> tuple[int, float]:
+    """Return how many of the ports that can be helped are above the limit, and the worst: less is better."""
+    above = np.abs(reflections[state.wanted]) >= _amplitude(state.goal.limit_db)
+    return int(np.count_nonzero(above)), _worst(state, reflections)
 
 
 def _power(reflections: Complex) -> float:

@@ -88,20 +88,18 @@ class DesignTuning:
         Of the travel in steps, shape (channel, trimmer).
     purpose
         Of the next sweep.
-    first_positions
-        Where the trimmers stood before their play was first taken up.
     check_motors
         Whether to home all axes and return at the end.
     sweeps, stalled
         Sweeps used, and since the last progress.
     observations, estimate
         What was seen, and what it means; None before the first sweep.
-    positions
-        At the last sweep, shape (channel, trimmer).
+    positions, approached
+        At the last sweep, and whether their play has been taken up, shape (channel, trimmer).
     reflections
         Each port's at its own frequency in the last sweep, shape (port,).
     best_positions, best_reflections
-        Of the sweep with the least worst reflection.
+        Of the sweep with the fewest ports above the limit and, of those, the least worst reflection.
     best_power
         Least sum of squared reflections so far.
     accused, stuck
