@@ -189,9 +189,12 @@ class _Tuning:
 
     def _home_and_return(self, action: HomeAndReturn) -> None:
         self._check_abort()
+        before = dict(self.positions)
         self.tuner.home()
         self.positions = self.tuner.positions()
-        self._move(Move({}, action.targets), "home and back")
+        self._say("tune.homed", "all axes homed", before=before, positions=dict(self.positions))
+        # homing takes along the axes that are on no drawing
+        self._move(Move({}, {**before, **action.targets}), "home and back")
 
     # By measured slopes
 
@@ -260,21 +263,29 @@ class _Tuning:
         if not move.targets:
             return
         before = {name: self.positions[name] for name in move.targets}
-        for targets in (move.approach, move.targets):
-            if targets:
-                self.positions.update(self.tuner.move(targets, abort=self.abort))
+        try:
+            for targets in (move.approach, move.targets):
+                if targets:
+                    self.positions.update(self.tuner.move(targets, abort=self.abort))
+        except RunAborted:
+            self.positions = self.tuner.positions()
+            self._tell_move(move, before, f"{purpose}, aborted")
+            raise
         self.moves += len(move.targets)
+        self._tell_move(move, before, purpose)
+
+    # What is told
+
+    def _tell_move(self, move: Move, before: Mapping[str, int], purpose: str) -> None:
         self._say(
             "tune.moved",
             f"{len(move.targets)} trimmers moved ({purpose})",
             purpose=purpose,
-            before=before,
+            before=dict(before),
             approach=dict(move.approach),
             targets=dict(move.targets),
             positions=dict(self.positions),
         )
-
-    # What is told
 
     def _tell_sweep(self, purpose: str, reflections_db: tuple[float, ...], error: float | None) -> None:
         levels = dict(zip((port.port for port in self.tunable), reflections_db, strict=True))
