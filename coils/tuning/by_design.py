@@ -22,7 +22,7 @@ from coils.tuning.advice import find_reworks
 from coils.tuning.design_state import DesignTuning, Finished, HomeAndReturn, Purpose
 from coils.tuning.estimate import NOISE, Estimate, Observation, first_estimate, refine
 from coils.tuning.local_state import ArraySweep, Move, TuningGoal, Unreached
-from coils.tuning.suspects import Suspect, explain_stillness, kept_still, strange_channels
+from coils.tuning.suspects import Suspect, explain_stillness, kept_still, standing_still, strange_channels
 from coils.tuning.targets import least_worst, own_reflections, solve_target
 
 if TYPE_CHECKING:
@@ -211,6 +211,9 @@ def _estimated(
     noise = float(np.clip(1.2 * np.sqrt(np.mean(before.misfit**2)), _LEAST_NOISE, _MOST_NOISE))
     observations = (*state.observations, seen)
     estimate = refine(before, observations, noise)
+    if np.any(state.accused & (moved != 0.0)):
+        still = refine(standing_still(before, moved, state.accused), observations, noise)
+        estimate = min(estimate, still, key=lambda one: float(np.sum(one.cost)))
     if state.purpose is Purpose.MOTORS:
         return estimate, observations, nobody
     if np.any(strange_channels(estimate)):

@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 #: A channel whose misfit is above this, and so many times its fellows', has done something unexpected.
 _STRANGE: Final = 0.012
 _STRANGER: Final = 4.0
-#: How much better, in squared standard deviations, the sweep must fit a trimmer that stood still: motors
-#: seldom fail.
-_UNLIKELY: Final = 50.0
+#: A channel's misfit that an explanation must leave, as a part of what it was: where a trimmer hardly
+#: followed anyway, and where nothing but the misfit speaks for it.
+_NO_WORSE: Final = 1.5
+_EXPLAINS: Final = 0.3
+#: Misfits up to so many times the usual are ordinary, and what is usual at least: noise and calibration.
+_ORDINARY: Final = 3.0
+_USUAL: Final = 3e-3
 #: A move of so many times its uncertainty tells whether it took place; less than this part of it is doubtful.
 _CLEAR: Final = 5.0
 _STILL: Final = 0.5
@@ -63,11 +67,11 @@ def strange_channels(estimate: Estimate) -> NDArray[np.bool_]:
     return np.asarray(last > max(_STRANGE, _STRANGER * float(np.median(last))), dtype=np.bool_)
 
 
-def _doubtful(estimate: Estimate, observations: Sequence[Observation]) -> NDArray[np.bool_]:
-    """Return the channels that the last sweep shows elsewhere, or whose trimmers had to be put elsewhere."""
-    walked = estimate.shifts[-1] - estimate.shifts[-2]
-    elsewhere = np.any(np.abs(walked) > _CLEAR * observations[-1].slack, axis=1)
-    return np.asarray(elsewhere | strange_channels(estimate), dtype=np.bool_)
+def standing_still(before: Estimate, moved: Real, which: NDArray[np.bool_]) -> Estimate:
+    """Return where to start a fit if some trimmers stood still when sent ``moved`` half travels."""
+    shifts = np.concatenate([before.shifts, before.shifts[-1:]])
+    shifts[-1] -= np.where(which, moved, 0.0)
+    return replace(before, shifts=shifts)
 
 
 def kept_still(estimate: Estimate, moved: Real) -> NDArray[np.bool_]:
@@ -100,58 +104,58 @@ def explain_stillness(
     -------
     The estimate and the observations with what was found, and the trimmers that stood still.
     """
-    sent = np.abs(moved) > _CLEAR * observations[-1].slack
-    sluggish = np.any(_sluggish(estimate, before, observations, moved, sent), axis=1)
-    return _explain(estimate, before, observations, sluggish, sent, -moved, noise)
-
-
-def _explain(
-    estimate: Estimate,
-    before: Estimate,
-    observations: Sequence[Observation],
-    doubtful: NDArray[np.bool_],
-    possible: NDArray[np.bool_],
-    start: Real,
-    noise: float,
-) -> tuple[Estimate, tuple[Observation, ...], NDArray[np.bool_]]:
-    """Accuse one trimmer after the other, the one that explains most first, while that pays."""
     seen = tuple(observations)
-    accused = np.zeros(possible.shape, dtype=np.bool_)
-    cleared = np.zeros(len(possible), dtype=np.bool_)
+    sent = np.abs(moved) > _CLEAR * seen[-1].slack
     shifts = np.concatenate([before.shifts, before.shifts[-1:]])
+    accused = np.zeros(moved.shape, dtype=np.bool_)
+    cleared = np.zeros(len(moved), dtype=np.bool_)
     for _ in range(_MOST_ROUNDS):
-        doubt = (doubtful | _doubtful(estimate, seen)) & ~cleared & ~np.any(accused, axis=1)
+        followed = _followed(estimate, before, seen, moved, sent)
+        strange = strange_channels(estimate)
+        slow = (np.min(followed, axis=1) < _STILL) & ~strange
+        doubt = (slow | strange) & ~cleared & ~np.any(accused, axis=1)
         if not np.any(doubt):
             break
         channel = int(np.argmax(np.where(doubt, estimate.misfit[-1], -1.0)))
-        best: Estimate | None = None
-        found = (0, shifts, seen)
-        for column in np.flatnonzero(possible[channel]):
+        candidates = np.argsort(followed[channel])
+        if slow[channel]:
+            candidates = candidates[: int(np.sum(followed[channel] < _STILL))]
+        trials = []
+        for column in candidates[sent[channel, candidates]]:
             trial_shifts, slack = shifts.copy(), seen[-1].slack.copy()
-            trial_shifts[-1, channel, column] += start[channel, column]
-            slack[channel, column] = max(abs(start[channel, column]), _ANYWHERE)
+            trial_shifts[-1, channel, column] -= moved[channel, column]
+            slack[channel, column] = max(abs(moved[channel, column]), _ANYWHERE)
             trial_seen = (*seen[:-1], replace(seen[-1], slack=slack))
             trial = refine(replace(before, shifts=trial_shifts), trial_seen, noise)
-            if best is None or np.sum(trial.cost) < np.sum(best.cost):
-                best, found = trial, (int(column), trial_shifts, trial_seen)
-        if best is None or np.sum(best.cost) + _UNLIKELY > np.sum(estimate.cost):
+            trials.append((trial, int(column), trial_shifts, trial_seen))
+            if slow[channel] and _fits(trial, estimate, channel, _NO_WORSE):
+                break
+        best = min(trials, key=lambda one: float(one[0].cost[channel]), default=None)
+        if best is None or not _fits(best[0], estimate, channel, _NO_WORSE if slow[channel] else _EXPLAINS):
             cleared[channel] = True
             continue
-        estimate, (accused_column, shifts, seen) = best, found
-        accused[channel, accused_column] = True
+        estimate, column, shifts, seen = best
+        accused[channel, column] = True
     return estimate, seen, accused
 
 
-def _sluggish(
+def _fits(trial: Estimate, estimate: Estimate, channel: int, part: float) -> bool:
+    """Answer whether an explanation leaves a channel less than a part of its misfit, or a usual one."""
+    usual = _ORDINARY * max(float(np.median(trial.misfit[-1])), _USUAL)
+    left = float(trial.misfit[-1, channel])
+    return left < part * float(estimate.misfit[-1, channel]) or (part >= 1.0 and left < usual)
+
+
+def _followed(
     estimate: Estimate,
     before: Estimate,
     observations: Sequence[Observation],
     moved: Real,
     sent: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
-    """Return the trimmers whose capacitance hardly followed a clear move, shape (channel, trimmer)."""
+) -> Real:
+    """Return how much of what it should each trimmer's capacitance changed; infinite where none was sent."""
     now = estimate.capacitances(observations[-1].places)
     then = estimate.capacitances(observations[-2].places, len(before.shifts) - 1)
     halves = np.array([trimmer.half_range for trimmer in estimate.belief.design.trimmers])
-    part = (now - then) / np.where(sent, halves * moved, np.inf)
-    return np.asarray(sent & (part < _STILL), dtype=np.bool_)
+    change = np.where(sent, now - then, np.inf)
+    return np.asarray(change / np.where(sent, halves * moved, 1.0), dtype=np.float64)
