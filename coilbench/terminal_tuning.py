@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import sys
 from contextlib import nullcontext
@@ -162,7 +161,7 @@ class OperatorAtTrimmers:
 
 def _pressed_enter() -> bool:
     """Take a line from standard input if there is one, and answer whether there was."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         import msvcrt
 
         pressed = False

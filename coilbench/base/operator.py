@@ -24,6 +24,11 @@ def take_probes_away() -> str:
     return "Hold the probes in free air, half a metre from the array and from metal."
 
 
+def turn_trimmer(axis: str, change: float, /) -> str:
+    """Return the sentence that turns a trimmer until it has so much more capacitance, F (negative: less)."""
+    return f"Turn trimmer {axis} by {change * 1e12:+.4f} pF."
+
+
 def take_phantom_out() -> str:
     """Return the sentence that empties the array."""
     return "Take the phantom out of the array."

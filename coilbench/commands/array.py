@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -22,6 +22,7 @@ from coilbench.commands.options import (
     kelvin,
     next_steps,
     on_bench,
+    travel_in_turns,
     watched,
 )
 
@@ -78,12 +79,26 @@ def tune(
     check_motors: Annotated[
         bool, typer.Option("--check-motors", help="Home all axes at the end; name motors that lose steps.")
     ] = False,
+    manual: Annotated[
+        bool, typer.Option("--manual", help="No motors: guides you at the trimmers, with a live Smith chart.")
+    ] = False,
+    clockwise: Annotated[
+        str, typer.Option("--clockwise", help="With --manual: what clockwise does, more or less capacitance.")
+    ] = "more",
+    turns: Annotated[
+        list[str] | None,
+        typer.Option("--turns", metavar="na.tune=15", help="With --manual: turns of a travel; repeatable."),
+    ] = None,
     runs: Runs = Path("runs"),
     simulated: Simulated = False,
     seed: Seed = 1,
     as_json: Json = False,
 ) -> None:
     """Tune and match every port at its Larmor frequency, then characterise the array."""
+    if manual:
+        if earlier is not None or check_motors:
+            raise BenchFileError("--manual needs no motors: leave out --from and --check-motors")
+        _tune_by_hand(bench, serial, clockwise, turns or [], runs, seed, simulated=simulated, as_json=as_json)
     from coilbench.array_measurements import tune_array
 
     with (
@@ -94,6 +109,39 @@ def tune(
             at.path, runs, watcher, serial_number=serial, earlier=earlier, check_motors=check_motors
         )
     finish(outcome, as_json=as_json, next_steps=next_steps(outcome, "coilbench sweep", runs))
+
+
+def _tune_by_hand(
+    bench: Path,
+    serial: str | None,
+    clockwise: str,
+    turns: list[str],
+    runs: Path,
+    seed: int,
+    *,
+    simulated: bool,
+    as_json: bool,
+) -> NoReturn:
+    """Guide the person at the terminal, or the hands of a simulated bench."""
+    from coilbench.array_manual import Screwdriver, tune_array_by_hand
+    from coilbench.asking import ask_address
+    from coilbench.terminal_tuning import OperatorAtTrimmers, PersonAtTrimmers
+
+    if clockwise not in {"more", "less"}:
+        raise BenchFileError(f"--clockwise is more or less; got {clockwise!r}")
+    if as_json and not simulated:
+        raise BenchFileError("--manual talks to you: leave out --json; record.json is in the run folder")
+    way: Literal["more", "less"] = "more" if clockwise == "more" else "less"
+    travel = travel_in_turns(turns)
+    with (
+        watched(quiet=as_json) as watcher,
+        on_bench(bench, runs, simulated=simulated, seed=seed) as at,
+        PersonAtTrimmers(Console(stderr=True), watcher) as person,
+    ):
+        hands = person if at.operator is None else OperatorAtTrimmers(ask_address(at.operator))
+        hand = Screwdriver(hands.ask, hands.show, way, travel)
+        outcome = tune_array_by_hand(at.path, runs, watcher, hand, serial_number=serial)
+    finish(outcome, as_json=as_json, next_steps=next_steps(outcome, "coilbench sweep --no-tuner", runs))
 
 
 def match(

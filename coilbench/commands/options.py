@@ -109,6 +109,26 @@ def port_pair(text: str | None, /) -> tuple[int, int] | None:
     return first, second
 
 
+def travel_in_turns(texts: list[str], /) -> dict[str, float]:
+    """Return the travel of kinds of trimmers in turns from texts such as ``"na.tune=15"``.
+
+    Raises
+    ------
+    BenchFileError
+        A text is none of these.
+    """
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = 0.0
+        if not name or not 0.0 < found[name] < 1e3:
+            raise BenchFileError(f"--turns takes a kind of trimmer and its turns, na.tune=15; got {text!r}")
+    return found
+
+
 def kelvin(text: str | None, /) -> float | None:
     """Return a temperature in K; None stays None.
 

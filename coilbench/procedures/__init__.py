@@ -20,6 +20,7 @@ from coilbench.procedures.characterise import CharacterisePlan, characterise
 from coilbench.procedures.decouple import DecouplePlan, measure_decoupling
 from coilbench.procedures.detune import DetunePlan, measure_detuning
 from coilbench.procedures.detuning import check_detuning
+from coilbench.procedures.manual import HandPlan, tune_by_hand
 from coilbench.procedures.match import MatchPlan, match
 from coilbench.procedures.probing import ProbeReading
 from coilbench.procedures.qfactor import QPlan, measure_q
@@ -34,6 +35,7 @@ __all__ = [
     "CharacterisePlan",
     "DecouplePlan",
     "DetunePlan",
+    "HandPlan",
     "MatchPlan",
     "NucleusPorts",
     "ProbeReading",
@@ -58,5 +60,6 @@ __all__ = [
     "scan_plan",
     "sweep_corrected",
     "tune",
+    "tune_by_hand",
     "verify_calibration",
 ]

@@ -28,6 +28,7 @@ from coils.tuning import by_hand
 from coils.tuning.belief import Prior
 from coils.tuning.by_dip import find_dip
 from coils.tuning.gauge import advise
+from coils.tuning.targets import own_reflections
 from drivers.protocols import Abort, never
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class _ByModel:
 
     def _watched(self, state: HandTuning, turn: Turn, *, is_undo: bool = False) -> HandTuning:
         """Show the port until the person lets go, and note where the trimmer stands then."""
-        before = complex(by_hand.own_reflections(state.belief, state.capacitances)[turn.port])
+        before = complex(own_reflections(state.belief, state.capacitances)[turn.port])
         now, level = self._live(state, turn)
         self.turns += 1
         self.bench.say(

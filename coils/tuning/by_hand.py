@@ -113,7 +113,7 @@ class HandTuning:
     @property
     def is_reached(self) -> bool:
         """Whether the last sweep shows every port that can be helped where turning may stop."""
-        return self.worst < 10.0 ** (self.enough_db / 20.0)
+        return self.worst < float(10.0 ** (self.enough_db / 20.0))
 
     def reworks(self) -> tuple[Rework, ...]:
         """Return the fixed capacitors to change where the travel does not suffice; empty where it does."""
@@ -262,17 +262,19 @@ def next_turn(state: HandTuning) -> Turn | None:
     Of all trimmers that are not yet where they belong, the one whose way there lowers the sum of squared
     reflections most; where none lowers it alone, the one that the matched array feels most.
     """
-    wanted, here, there = state.target, state.capacitances, state.target.capacitances
-    slopes = np.max(np.abs(wanted.slopes), axis=0)
+    here, there = state.capacitances, state.target.capacitances
+    # what only ports feel that cannot be helped is left alone
+    slopes = np.max(np.abs(state.target.slopes[state.wanted]), axis=0, initial=0.0)
     effect = slopes * np.abs(np.log(there / here))
     low, high = _reach(state.belief, np.zeros_like(state.stuck), here)
     best: tuple[bool, float, float, int, int, Complex] | None = None
     reflections = own_reflections(state.belief, here) + state.offset
+    helped = state.wanted
     for channel, column in np.argwhere((effect > _WORTHWHILE) & ~state.stuck & ~state.touched):
         trial = here.copy()
         trial[channel, column] = there[channel, column]
         after = own_reflections(state.belief, trial) + state.offset
-        gain = float(np.sum(np.abs(reflections) ** 2) - np.sum(np.abs(after) ** 2))
+        gain = float(np.sum(np.abs(reflections[helped]) ** 2) - np.sum(np.abs(after[helped]) ** 2))
         felt = float(effect[channel, column])
         key = (felt > _FAR, max(gain, 0.0), felt)
         if best is None or key > best[:3]:

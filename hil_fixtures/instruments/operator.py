@@ -10,13 +10,17 @@ they understand is by the words, whatever stands around them:
 ``port(s) N, N`` and ``to the analyzer``   their cables end at the analyzer
 ``port(s) N, N`` and ``preamplifier``      at their preamplifiers
 ``port(s) N, N`` and ``open``              nothing is connected
+``trimmer NAME`` and ``by`` X ``pF``       a screw, 10 % too far or too short as hands do
 =========================================  =====================================================
 """
 
 from __future__ import annotations
 
 import re
+from itertools import cycle
 from typing import TYPE_CHECKING, Final
+
+from hil_fixtures.physics.trimmers import FUNCTIONS, SPAN
 
 if TYPE_CHECKING:
     from hil_fixtures.instruments.wire import Wire
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
 #: Longest sentence in bytes.
 _LONGEST: Final = 1024
 _LOOP: Final = re.compile(r"\bloop (\d+)")
+_TRIMMER: Final = re.compile(r"\btrimmer (\S+) by ([+-]\d+(?:\.\d+)?) pf")
+#: How much of what was asked for a hand does, one turn after the other.
+_HANDS: Final = (1.1, 0.9, 1.0)
 _PORTS: Final = re.compile(r"\bports? ((?:\d+(?:, )?)+)")
 _ENDINGS: Final[tuple[tuple[str, Ending], ...]] = (
     ("to the analyzer", "analyzer"),
@@ -48,6 +55,7 @@ class Operator:
     def __init__(self, world: World, stand: ProbeStand | None) -> None:
         self._world = world
         self._stand = stand
+        self._skill = cycle(_HANDS)
         #: All that was asked, done or not.
         self.heard: Final[list[str]] = []
 
@@ -65,6 +73,8 @@ class Operator:
             self._move_probes(text)
         elif "phantom" in text:
             self._move_phantom(text)
+        elif trimmer := _TRIMMER.search(text):
+            self._turn(trimmer[1], float(trimmer[2]) * 1e-12)
         elif ports := _PORTS.search(text):
             self._connect([int(port) for port in ports[1].replace(" ", "").split(",")], text)
         else:
@@ -91,6 +101,14 @@ class Operator:
             self._world.set_load()
         else:
             raise ValueError(f"the phantom out or in? {text}")
+
+    def _turn(self, name: str, change: float) -> None:
+        """Turn a screw by about a change of capacitance, held by the ends of its travel."""
+        lowest, highest = self._world.axis_limits(name)
+        column = self._world.axis_names.index(name) % len(FUNCTIONS)
+        scale = (highest - lowest) / (2.0 * SPAN * self._world.design.trimmers[column])
+        target = round(self._world.axis_position(name) + next(self._skill) * change * scale)
+        self._world.move_axis(name, min(max(target, lowest), highest))
 
     def _connect(self, ports: list[int], text: str) -> None:
         for words, ending in _ENDINGS:
