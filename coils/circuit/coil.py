@@ -52,6 +52,10 @@ class Loops:
                 f"{count} resistances, inductances of shape {self.inductance.shape} and a sample of shape "
                 f"{self.sample.shape}: expected ({count}, {count}) twice"
             )
+        if self.sample_waves is not None and self.sample_waves.shape != (count, count):
+            raise ValueError(
+                f"what waves add has shape {self.sample_waves.shape}: expected ({count}, {count})"
+            )
 
     @property
     def count(self) -> int:

@@ -97,7 +97,8 @@ def overlapped_pair(
         raise ValueError(f"a pair is made of one loop, got {loop.count}")
     mutual = np.array([[1.0, coupling], [coupling, 1.0]])
     shared = np.array([[1.0, correlation], [correlation, 1.0]])
-    pair = Loops(loop.inductance * mutual, np.repeat(loop.copper, 2), loop.sample * shared)
+    waves = None if loop.sample_waves is None else loop.sample_waves * shared
+    pair = Loops(loop.inductance * mutual, np.repeat(loop.copper, 2), loop.sample * shared, waves)
     return single_tuned(pair, frequency, quality=quality)
 
 

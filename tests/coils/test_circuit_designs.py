@@ -65,6 +65,18 @@ def test_overlapped_pair_is_isolated_up_to_the_samples_coupling(correlation: flo
     assert isolation == pytest.approx(20 * np.log10((1 - seen) / correlation), abs=1e-6)
 
 
+def test_waves_in_the_sample_count_in_an_overlapped_pair_as_in_the_loop() -> None:
+    """What the wavelength adds to one loop's sample resistance is in both of the pair, and shared alike."""
+    waves = np.array([[3e-10]])
+    bare = Loops(np.array([[INDUCTANCE]]), np.zeros(1), np.array([[1e-4]]), waves)
+    pair = overlapped_pair(bare, FREQUENCIES[1], correlation=0.3, quality=LOSSLESS)
+    axis = np.array(FREQUENCIES)
+    expected = bare.resistance(axis) * np.array([[1.0, 0.3], [0.3, 1.0]])
+    assert pair.loops.resistance(axis) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="waves"):
+        Loops(np.eye(2), np.ones(2), np.eye(2), waves)
+
+
 def test_residual_coupling_of_a_pair_is_its_reactance() -> None:
     """K Q/2 = x couples two matched loops by |S21| = x/sqrt(1 + x^2)-like mode splitting: exact by modes."""
     bare = Loops(np.array([[INDUCTANCE]]), np.zeros(1), np.array([[1e-4]]))
