@@ -24,6 +24,7 @@ from coilbench.procedures.probing import (
     only,
     read_air,
     read_probes,
+    undone_by_hand,
 )
 from coils.decoupling.measures import (
     Decibels,
@@ -291,10 +292,8 @@ def _channel(
     _, detuned = read_probes(analyzer, probes, (group,), (port,), abort=abort)[group.nucleus]
     tuner.set_bias(channel, 0.0)
     ask(operator.connect_to_preamplifier((port,)))
-    try:
+    with undone_by_hand(tuner, plan.every_channel, ask, operator.connect_to_analyzer((port,))):
         (with_preamplifier,) = read_probes(analyzer, probes, (group,), abort=abort)[group.nucleus]
-    finally:
-        ask(operator.connect_to_analyzer((port,)))
     background = air[group.nucleus]
     # Two probes that read S21 take the part |S21| of the loop's power (2 k1 = 2 k2 = |S21|).
     taken = abs(with_50_ohm.value) ** 2

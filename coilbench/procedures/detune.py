@@ -25,6 +25,7 @@ from coilbench.procedures.probing import (
     read_air,
     read_probes,
     set_bias,
+    undone_by_hand,
 )
 from coilbench.procedures.switching import SwitchedChannel, SwitchingPlan, record_switching
 from coils.decoupling.measures import Decibels, Reading, detuning_depth
@@ -212,10 +213,8 @@ def _background(
     set_bias(tuner, dict.fromkeys(plan.every_channel, plan.bias_current))
     with_phantom = _read(analyzer, plan, abort)
     ask(operator.take_phantom_out())
-    try:
+    with undone_by_hand(tuner, plan.every_channel, ask, operator.put_phantom_in()):
         without = _read(analyzer, plan, abort)
-    finally:
-        ask(operator.put_phantom_in())
     background = {}
     for nucleus, reading in air.items():
         phantom = with_phantom[nucleus][0] - without[nucleus][0]

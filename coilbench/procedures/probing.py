@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from coilbench.base.errors import InstrumentError, RunAborted
+from coilbench.base.errors import CoilbenchError, ConnectionLost, InstrumentError, ReplyTimeout, RunAborted
 from coils.decoupling.measures import Decibels, Reading, average_readings
 from coils.resonance import check_isolation
 from drivers.protocols import Abort, Segment, SweepPlan
@@ -20,6 +20,7 @@ from drivers.protocols import Abort, Segment, SweepPlan
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from coilbench.base.operator import Ask
     from coilbench.procedures.tune import NucleusPorts
     from drivers.protocols import NetworkAnalyzer, Tuner
 
@@ -105,22 +106,68 @@ def read_air(
 @contextmanager
 def bias_off_afterwards(tuner: Tuner, channels: Sequence[int]) -> Iterator[None]:
     """Switch the channels' detuning bias off before and, whatever happens, afterwards."""
-    set_bias(tuner, dict.fromkeys(channels, 0.0))
+    switch_off(tuner, channels)
     try:
         yield
     except BaseException as error:
-        try:
-            set_bias(tuner, dict.fromkeys(channels, 0.0))
-        except InstrumentError as second:
-            error.add_note(f"and the detuning bias could not be switched off: {second}")
+        _switch_off_after(error, tuner, channels)
         raise
-    set_bias(tuner, dict.fromkeys(channels, 0.0))
+    switch_off(tuner, channels)
+
+
+@contextmanager
+def undone_by_hand(tuner: Tuner, channels: Sequence[int], ask: Ask, sentence: str) -> Iterator[None]:
+    """Ask for something to be undone afterwards, whatever happens.
+
+    After an error the channels' bias is off before anybody is asked, because hands take their time; the
+    error stays the one that is raised.
+    """
+    try:
+        yield
+    except BaseException as error:
+        _switch_off_after(error, tuner, channels)
+        try:
+            ask(sentence)
+        except CoilbenchError as second:
+            error.add_note(f"and this was not done: {sentence} ({second})")
+        raise
+    ask(sentence)
+
+
+def switch_off(tuner: Tuner, channels: Sequence[int]) -> None:
+    """Switch the bias of channels off; one that refuses keeps none of the others on.
+
+    Raises
+    ------
+    InstrumentError
+        The first that could not be switched off.
+    """
+    refused: InstrumentError | None = None
+    for channel in channels:
+        try:
+            tuner.set_bias(channel, 0.0)
+        except (ReplyTimeout, ConnectionLost):  # nothing reaches the others; the watchdog does
+            raise
+        except InstrumentError as error:
+            refused = refused or error
+    if refused is not None:
+        raise refused
 
 
 def set_bias(tuner: Tuner, currents: dict[int, float]) -> None:
     """Set the bias current in A of several channels."""
     for channel, current in currents.items():
         tuner.set_bias(channel, current)
+
+
+def _switch_off_after(error: BaseException, tuner: Tuner, channels: Sequence[int]) -> None:
+    """Switch bias off; where that fails, note it on the error that led here."""
+    try:
+        switch_off(tuner, channels)
+    except InstrumentError as second:
+        note = f"and the detuning bias could not be switched off: {second}"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
 
 
 def only(tuner: Tuner, channel: int, channels: Sequence[int], current: float) -> None:

@@ -8,6 +8,7 @@ nucleus takes counts as the coil's. Each resonance is looked for in a wide sweep
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -16,7 +17,7 @@ import numpy as np
 from coilbench.base import operator
 from coilbench.base.errors import MeasurementError, RunAborted
 from coilbench.base.events import Event, EventSink, ignore
-from coilbench.procedures.probing import bias_off_afterwards, only
+from coilbench.procedures.probing import bias_off_afterwards, only, undone_by_hand
 from coils.decoupling.measures import COVERAGE
 from coils.quality import Loading, Reading, coil_loading
 from coils.resonance import Resonance, check_isolation, fit_resonance, measure_with_probes
@@ -175,10 +176,8 @@ def measure_q(
         ask(operator.put_phantom_in())
         _measure(analyzer, tuner, plan, "loaded", air, found, ask, emit, abort)
         ask(operator.take_phantom_out())
-        try:
+        with undone_by_hand(tuner, plan.every_channel, ask, operator.put_phantom_in()):
             _measure(analyzer, tuner, plan, "unloaded", air, found, ask, emit, abort)
-        finally:
-            ask(operator.put_phantom_in())
     rows = []
     for channel in plan.chosen:
         for group in plan.nuclei:
@@ -203,10 +202,12 @@ def _measure(
     for channel in plan.chosen:
         only(tuner, channel, plan.every_channel, plan.bias_current)
         own = tuple(group.ports[channel - 1] for group in plan.nuclei)
-        if plan.probes is not None:
-            ask(operator.hold_probes_over(channel))
-            ask(operator.leave_open(own))
-        try:
+        with ExitStack() as stack:
+            if plan.probes is not None:
+                ask(operator.hold_probes_over(channel))
+                ask(operator.leave_open(own))
+                back = operator.connect_to_analyzer(own)
+                stack.enter_context(undone_by_hand(tuner, plan.every_channel, ask, back))
             for group, port in zip(plan.nuclei, own, strict=True):
                 try:
                     fit: Resonance | str = _find(
@@ -216,9 +217,6 @@ def _measure(
                     fit = str(error)
                 found[channel, group.nucleus, load] = fit
                 emit(_told_resonance(channel, group.nucleus, load, fit))
-        finally:
-            if plan.probes is not None:
-                ask(operator.connect_to_analyzer(own))
 
 
 def _air(analyzer: NetworkAnalyzer, plan: QPlan, ask: Ask, abort: Abort) -> dict[str, _Trace]:

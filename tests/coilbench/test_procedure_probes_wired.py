@@ -18,15 +18,18 @@ import pytest
 from scipy.optimize import brentq
 
 from coilbench import procedures as do
-from coilbench.base.errors import InstrumentError, MeasurementError, RunAborted
+from coilbench.base.errors import InstrumentError, InstrumentFault, MeasurementError, RunAborted
+from coilbench.procedures.probing import bias_off_afterwards
 from coilbench.procedures.qfactor import find_peak
 from drivers.actuators.tune_controller import open_tuner
 from drivers.analyzers.rohde_schwarz_znb import open_analyzer
+from hil_fixtures.in_memory import MemoryTuner
 from hil_fixtures.instruments.lab import Lab
 from hil_fixtures.physics import parts
 from hil_fixtures.physics.network import loop_impedance
 from hil_fixtures.physics.probe_stand import Preamplifiers, StandSettings
 from hil_fixtures.physics.probes import ProbePair
+from hil_fixtures.physics.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
     from coilbench.procedures.detune import DetuningResult
     from coilbench.procedures.qfactor import QResult
     from drivers.protocols import TransientAnalyzer, Tuner
-    from hil_fixtures.physics.world import World
 
 PROBES = do.ProbeReading((17, 18))
 BIAS = 0.08
@@ -357,6 +359,89 @@ def test_an_abort_leaves_bias_and_rf_off_and_everything_connected(moment: int) -
                 measure(bench.analyzer, bench.tuner, plan, ask=bench.lab.operator, abort=abort)
             assert bench.is_safe, measure
             assert bench.is_as_before, measure
+
+
+@pytest.mark.parametrize(
+    ("measure", "moment"),
+    [("detune", "out of the array"), ("decouple", "to the preamplifier"), ("q", "leave it open")],
+)
+def test_bias_is_off_before_hands_are_asked_to_undo_what_an_abort_left(measure: str, moment: str) -> None:
+    """A person may take minutes to answer, or has left: until then no bias stays on, nor RF."""
+    with stand(5) as bench:
+        wanted: dict[str, Callable[..., object]] = {
+            "detune": lambda **how: do.measure_detuning(
+                bench.analyzer, bench.tuner, do.DetunePlan(bench.nuclei, PROBES, switching=None), **how
+            ),
+            "decouple": lambda **how: do.measure_decoupling(
+                bench.analyzer, bench.tuner, do.DecouplePlan(bench.nuclei, PROBES), **how
+            ),
+            "q": lambda **how: do.measure_q(
+                bench.analyzer, bench.tuner, do.QPlan(bench.nuclei[:1], probes=(17, 18)), **how
+            ),
+        }
+        heard: list[str] = []
+        safe: list[bool] = []
+
+        def ask(sentence: str) -> None:
+            if aborted():
+                safe.append(bench.is_safe)
+            heard.append(sentence)
+            bench.lab.operator(sentence)
+
+        def aborted() -> bool:
+            return any(moment in sentence for sentence in heard)
+
+        with pytest.raises(RunAborted):
+            wanted[measure](ask=ask, abort=aborted)
+        assert safe == [True]
+        assert bench.is_as_before
+
+
+def test_an_abort_stays_the_error_where_nobody_is_there_to_undo() -> None:
+    """What was not undone is a note on it."""
+    with stand(5) as bench:
+        heard: list[str] = []
+
+        def ask(sentence: str) -> None:
+            if "into the array" in sentence:
+                raise RunAborted("nobody answered")
+            heard.append(sentence)
+            bench.lab.operator(sentence)
+
+        def aborted() -> bool:
+            return any("out of the array" in sentence for sentence in heard)
+
+        plan = do.DetunePlan(bench.nuclei, PROBES, switching=None)
+        with pytest.raises(RunAborted, match="stopped before a reading") as caught:
+            do.measure_detuning(bench.analyzer, bench.tuner, plan, ask=ask, abort=aborted)
+        assert any("Put the phantom into the array" in note for note in caught.value.__notes__)
+        assert bench.is_safe
+
+
+def test_one_channel_that_refuses_keeps_no_other_channel_biased() -> None:
+    """Channel 2 cannot be switched off: all others are, and the refusal is on the error."""
+
+    class Stubborn(MemoryTuner):
+        def set_bias(self, channel: int, current: float, /) -> float:
+            if channel == 2 and current == 0.0 and any(bias()):
+                raise InstrumentFault(self.name, "channel 2 refuses")
+            return super().set_bias(channel, current)
+
+    def bias() -> list[float]:
+        return [world.bias(channel) for channel in range(1, 9)]
+
+    def fail_while_biased() -> None:
+        with bias_off_afterwards(tuner, range(1, 9)):
+            for channel in range(1, 9):
+                tuner.set_bias(channel, BIAS)
+            raise ValueError("in between")
+
+    world = World.tuned(5)
+    tuner = Stubborn(world)
+    with pytest.raises(ValueError, match="in between") as caught:
+        fail_while_biased()
+    assert bias() == [0.0, BIAS, *6 * [0.0]]
+    assert any("channel 2 refuses" in note for note in caught.value.__notes__)
 
 
 def test_an_operator_who_cannot_leaves_the_bench_safe() -> None:
