@@ -173,6 +173,23 @@ def test_a_step_follows_the_derivatives_of_the_cost(
         assert gone == pytest.approx(damped * wanted, rel=1e-3, abs=allowed), (kind, index)
 
 
+def test_weak_couplings_are_found_in_one_step(
+    drawn_array: Callable[[int], ArrayDesign], built_array: Callable[..., Any]
+) -> None:
+    """S between channels is linear in a coupling of 1e-4 and a mutual resistance of 1 %: one step is all."""
+    array = built_array(drawn_array(CHANNELS), 11, coupling=1e-4)
+    truth = replace(array.truth, resistance=0.1 * array.truth.resistance)
+    alone = replace(truth, coupling=np.zeros((3, 3)), resistance=np.zeros((2, 3, 3)))
+    prior = replace(Prior.from_design(array.design), belief=alone)
+    seen = replace(array, truth=truth).sweep(places(12), 0.1, 101)
+    unknown = np.full(CHANNELS, np.inf)
+    start = Estimate(prior, alone, np.zeros((1, CHANNELS, 4)), unknown[None], unknown)
+    found = refine(start, (seen,), iterations=1).belief
+    assert found.coupling == pytest.approx(truth.coupling, abs=3e-6)
+    # at 1H little passes by resistance: a third of it stays with the tolerance
+    assert found.resistance == pytest.approx(truth.resistance, abs=4e-3)
+
+
 def test_where_it_ends_nothing_explains_the_sweep_better(
     drawn_array: Callable[[int], ArrayDesign], built_array: Callable[..., Any]
 ) -> None:
