@@ -48,6 +48,11 @@ _LIVE: Final = 0.04
 #: Part of a clear turn that must be seen, or the trimmer does not answer; so often before it is given up.
 _ANSWER: Final = 0.2
 _ATTEMPTS: Final = 2
+#: Sweeps without progress (sum of squares or worst reflection below this part of the best) that end it.
+_PATIENCE: Final = 2
+_PROGRESS: Final = 0.8
+#: Part of the travel before its end, as the data sheet has it, where a trimmer that stops is at its end.
+_AT_END: Final = 0.15
 
 
 def tune_by_hand(
@@ -96,6 +101,9 @@ class _ByModel:
         self.turns = 0
         self.unanswered: dict[str, int] = {}
         self.silent: list[str] = []
+        self.answered: set[str] = set()
+        self.best = (float("inf"), float("inf"))
+        self.stalled = 0
         self.done: list[tuple[Turn, float, complex]] = []
 
     def run(self) -> HandResult:
@@ -110,7 +118,7 @@ class _ByModel:
         while not state.is_reached and self.turns < plan.most_turns:
             turn = by_hand.next_turn(state)
             if turn is None:
-                if not state.touched.any():
+                if not state.touched.any() or self.stalled >= _PATIENCE:
                     break
                 state = self._again(state)
                 continue
@@ -131,6 +139,10 @@ class _ByModel:
         )
         state = by_hand.take_in(state, sweep)
         self._tell(state)
+        power = float(np.sum(np.abs(state.reflections[state.wanted]) ** 2))
+        is_better = power < _PROGRESS * self.best[0] or state.worst < _PROGRESS * self.best[1]
+        self.stalled = 0 if is_better else self.stalled + 1
+        self.best = min(power, self.best[0]), min(state.worst, self.best[1])
         return state
 
     def _follow(self, state: HandTuning, turn: Turn) -> HandTuning | None:
@@ -177,22 +189,33 @@ class _ByModel:
             reflection_db=level,
         )
         if abs(now - turn.before) < _ANSWER * abs(turn.change) and abs(turn.change) > 4.0 * turn.tolerance:
-            return self._unanswered(state, turn)
+            return self._unanswered(state, turn, now)
         self.unanswered.pop(turn.axis, None)
+        self.answered.add(turn.axis)
         if not is_undo:
             self.done.append((turn, now, before))
         return by_hand.note_turn(state, turn, now)
 
-    def _unanswered(self, state: HandTuning, turn: Turn) -> HandTuning:
-        """Ask once more; then name the trimmer and go on without it."""
+    def _unanswered(self, state: HandTuning, turn: Turn, now: float) -> HandTuning:
+        """Ask once more; then its travel ends here, or the trimmer is named and left."""
         attempts = self.unanswered.get(turn.axis, 0) + 1
         self.unanswered[turn.axis] = attempts
         if attempts < _ATTEMPTS:
             return state
+        left = turn.highest - now if turn.change > 0.0 else now - turn.lowest
+        if turn.axis in self.answered or left < _AT_END * (turn.highest - turn.lowest):
+            self.bench.say(
+                "hand.end",
+                f"{turn.axis} is at the {'upper' if turn.change > 0.0 else 'lower'} end of its travel, "
+                f"{now * 1e12:.2f} pF",
+                axis=turn.axis,
+                capacitance=now,
+            )
+            return by_hand.note_end(state, turn, now)
         self.silent.append(turn.axis)
         self.bench.say(
             "hand.silent",
-            f"{turn.axis} does not answer: its port stays as it was; broken, not connected, or at its end",
+            f"{turn.axis} does not answer: its port stays as it was; stuck, or at its end",
             axis=turn.axis,
         )
         return by_hand.give_up(state, turn)

@@ -70,6 +70,8 @@ class HandTuning:
         Trimmers turned since the last sweep of the array, shape as ``capacitances``.
     stuck
         Trimmers that do not answer, shape as ``capacitances``.
+    floor, ceiling
+        Ends of the travel that were run against, F, shape as ``capacitances``; 0 and inf before.
     reflections
         Each port's at its own frequency in the last sweep, shape (port,).
     offset
@@ -86,6 +88,8 @@ class HandTuning:
     capacitances: Real
     touched: NDArray[np.bool_]
     stuck: NDArray[np.bool_]
+    floor: Real
+    ceiling: Real
     reflections: Complex
     offset: Complex
     target: Target
@@ -119,7 +123,7 @@ class HandTuning:
         """Return the fixed capacitors to change where the travel does not suffice; empty where it does."""
         if self.target.worst(self.wanted) < 10.0 ** (self.limit_db / 20.0):
             return ()
-        low, high = _reach(self.belief, self.stuck, self.capacitances)
+        low, high = _reach(self.belief, self.stuck, self.capacitances, self.floor, self.ceiling)
         start = self.target.capacitances
         return find_reworks(self.belief, start, self.offset, low, high, self.wanted, self.stuck)
 
@@ -205,7 +209,27 @@ def begin(prior: Prior, sweep: ArraySweep, limit_db: float = -20.0, margin_db: f
     estimate = first_estimate(prior, seen)
     thinned = replace(seen, frequencies=seen.frequencies[::_THINNED], s=seen.s[::_THINNED])
     nowhere = np.zeros(shape, dtype=np.bool_)
-    return _aimed(prior, limit_db, limit_db - margin_db, (thinned,), estimate, nowhere, _own(design, sweep))
+    reflections = _own(design, sweep)
+    now = estimate.capacitances(thinned.places)
+    offset = reflections - own_reflections(estimate.belief, now)
+    floor, ceiling = np.zeros(shape), np.full(shape, np.inf)
+    enough_db = limit_db - margin_db
+    target = _target(estimate.belief, now, offset, nowhere, floor, ceiling, enough_db)
+    return HandTuning(
+        prior=prior,
+        limit_db=limit_db,
+        enough_db=enough_db,
+        observations=(thinned,),
+        estimate=estimate,
+        capacitances=now,
+        touched=nowhere,
+        stuck=nowhere,
+        floor=floor,
+        ceiling=ceiling,
+        reflections=reflections,
+        offset=offset,
+        target=target,
+    )
 
 
 def take_in(state: HandTuning, sweep: ArraySweep) -> HandTuning:
@@ -229,14 +253,19 @@ def take_in(state: HandTuning, sweep: ArraySweep) -> HandTuning:
     estimate = refine(before, observations, noise)
     retried = refine(refine(before, observations, 10.0 * noise), observations, noise)
     estimate = min(estimate, retried, key=lambda one: float(np.sum(one.cost)))
+    reflections = _own(design, sweep)
+    now = estimate.capacitances(seen.places)
+    offset = reflections - own_reflections(estimate.belief, now)
     return _aimed(
-        state.prior,
-        state.limit_db,
-        state.enough_db,
-        observations,
-        estimate,
-        state.stuck,
-        _own(design, sweep),
+        replace(
+            state,
+            observations=observations,
+            estimate=estimate,
+            capacitances=now,
+            touched=np.zeros(now.shape, dtype=np.bool_),
+            reflections=reflections,
+            offset=offset,
+        )
     )
 
 
@@ -252,8 +281,15 @@ def give_up(state: HandTuning, turn: Turn) -> HandTuning:
     """Return the state in which a trimmer stays where it is; the rest is tuned around it."""
     stuck = state.stuck.copy()
     stuck[turn.channel, turn.column] = True
-    target = _target(state.belief, state.capacitances, state.offset, stuck, state.enough_db)
-    return replace(state, stuck=stuck, target=target)
+    return _aimed(replace(state, stuck=stuck))
+
+
+def note_end(state: HandTuning, turn: Turn, capacitance: float) -> HandTuning:
+    """Return the state in which a trimmer's travel ends at a capacitance in F, on the side of the turn."""
+    floor, ceiling = state.floor.copy(), state.ceiling.copy()
+    side = ceiling if turn.change > 0.0 else floor
+    side[turn.channel, turn.column] = capacitance
+    return _aimed(replace(note_turn(state, turn, capacitance), floor=floor, ceiling=ceiling))
 
 
 def next_turn(state: HandTuning) -> Turn | None:
@@ -266,7 +302,7 @@ def next_turn(state: HandTuning) -> Turn | None:
     # what only ports feel that cannot be helped is left alone
     slopes = np.max(np.abs(state.target.slopes[state.wanted]), axis=0, initial=0.0)
     effect = slopes * np.abs(np.log(there / here))
-    low, high = _reach(state.belief, np.zeros_like(state.stuck), here)
+    low, high = _reach(state.belief, np.zeros_like(state.stuck), here, state.floor, state.ceiling)
     best: tuple[bool, float, float, int, int, Complex] | None = None
     reflections = own_reflections(state.belief, here) + state.offset
     helped = state.wanted
@@ -314,36 +350,31 @@ def _tolerances(there: Real, slopes: Real) -> Real:
     return np.asarray(there * np.clip(_NEAR / np.maximum(slopes, 1e-9), _FINEST, _COARSEST))
 
 
-def _aimed(
-    prior: Prior,
-    limit_db: float,
-    enough_db: float,
-    observations: tuple[Observation, ...],
-    estimate: Estimate,
-    stuck: NDArray[np.bool_],
-    reflections: Complex,
-) -> HandTuning:
+def _aimed(state: HandTuning) -> HandTuning:
     """Return the state with a new target."""
-    now = estimate.capacitances(observations[-1].places)
-    offset = reflections - own_reflections(estimate.belief, now)
-    return HandTuning(
-        prior=prior,
-        limit_db=limit_db,
-        enough_db=enough_db,
-        observations=observations,
-        estimate=estimate,
-        capacitances=now,
-        touched=np.zeros(now.shape, dtype=np.bool_),
-        stuck=stuck,
-        reflections=reflections,
-        offset=offset,
-        target=_target(estimate.belief, now, offset, stuck, enough_db),
+    target = _target(
+        state.belief,
+        state.capacitances,
+        state.offset,
+        state.stuck,
+        state.floor,
+        state.ceiling,
+        state.enough_db,
     )
+    return replace(state, target=target)
 
 
-def _target(belief: Belief, now: Real, offset: Complex, stuck: NDArray[np.bool_], enough_db: float) -> Target:
+def _target(
+    belief: Belief,
+    now: Real,
+    offset: Complex,
+    stuck: NDArray[np.bool_],
+    floor: Real,
+    ceiling: Real,
+    enough_db: float,
+) -> Target:
     """Return where all trimmers belong, within their travel."""
-    lowest, highest = _reach(belief, stuck, now)
+    lowest, highest = _reach(belief, stuck, now, floor, ceiling)
     wanted = _wanted(belief.design, stuck)
     enough = 10.0 ** (enough_db / 20.0)
     target = solve_target(belief, now, offset, lowest, highest, wanted)
@@ -353,12 +384,15 @@ def _target(belief: Belief, now: Real, offset: Complex, stuck: NDArray[np.bool_]
     return target
 
 
-def _reach(belief: Belief, stuck: NDArray[np.bool_], now: Real) -> tuple[Real, Real]:
+def _reach(
+    belief: Belief, stuck: NDArray[np.bool_], now: Real, floor: Real, ceiling: Real
+) -> tuple[Real, Real]:
     """Return the capacitances between which each trimmer can be turned, F; stuck ones stay."""
     ends = [belief.capacitances(np.full(now.shape, place)) for place in (-1.0, 1.0)]
     lowest, highest = np.minimum(*ends), np.maximum(*ends)
     # where the sweep has seen a trimmer beyond the data sheet's end, it can be
-    lowest, highest = np.minimum(lowest, now), np.maximum(highest, now)
+    lowest, highest = np.maximum(lowest, floor), np.minimum(highest, ceiling)
+    lowest, highest = np.minimum(lowest, now), np.maximum(highest, now * (1.0 + 1e-9))
     return np.where(stuck, now, lowest), np.where(stuck, now * (1.0 + 1e-9), highest)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +14,13 @@ from rich.console import Console
 
 from coilbench.base.errors import RunAborted
 from coilbench.base.events import ignore
+from coilbench.commands.options import OnBench
 from coilbench.procedures.manual_plan import Reply
 from coilbench.terminal_tuning import PersonAtTrimmers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from conftest import Failure, SmallBench
 
@@ -26,14 +29,12 @@ def test_hands_at_the_simulated_bench_tune_what_was_turned_away(
     bench: SmallBench, run_here: Callable[..., Failure], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two trimmers 8 % off are found, turned by a clumsy hand over TCP, and logged; the record passes."""
-    from coilbench import commands
-
     world = bench.lab.world
     before = {name: world.axis_position(name) for name in ("ch2.na.tune", "ch5.h.match")}
     for name, steps in zip(before, (420, -380), strict=True):
         world.move_axis(name, before[name] + steps)
     address = bench.lab.addresses["operator"]
-    monkeypatch.setattr(commands.array, "on_bench", _at(bench, address))
+    monkeypatch.setattr("coilbench.commands.array.on_bench", _at(bench, address))
     done = run_here("tune", "--manual", bench.path, "--simulated", "--runs", bench.runs, "--json")
     assert done.code == 0, done.text
     found = json.loads(done.out)
@@ -47,13 +48,9 @@ def test_hands_at_the_simulated_bench_tune_what_was_turned_away(
     assert np.abs(np.concatenate((own[0, :8], own[1, 8:]))).max() < 0.1
 
 
-def _at(bench: SmallBench, address: str) -> Callable[..., object]:
-    from contextlib import contextmanager
-
-    from coilbench.commands.options import OnBench
-
+def _at(bench: SmallBench, address: str) -> Callable[..., AbstractContextManager[OnBench]]:
     @contextmanager
-    def there(*_arguments: object, **_options: object) -> object:  # type: ignore[misc]
+    def there(*_arguments: object, **_options: object) -> Iterator[OnBench]:
         yield OnBench(bench.path, address)
 
     return there

@@ -288,3 +288,30 @@ def test_the_live_view_is_drawn_with_dot_target_and_words() -> None:
     lines = captured.get().splitlines()
     assert [line[:21].rstrip() for line in lines] == CHART
     assert [line[23:].rstrip() for line in lines][: len(live_words(view))] == live_words(view)
+
+
+def test_a_trimmer_at_its_end_is_not_called_stuck() -> None:
+    """Its travel ends, as the hand finds, before what the model asks: told, and tuned with what is left."""
+    world = World(WorldSettings(channels=2), 3)
+    analyzer, _ = in_memory(world, 3)
+    stop = world.axis_position("ch1.na.tune")
+
+    class Blocked(Screwdriver):
+        """Moves this screw a third of the way, then no more."""
+
+        def turn(self, axis: str, part: float) -> None:
+            if axis == "ch1.na.tune":
+                if world.axis_position(axis) == stop:
+                    super().turn(axis, 0.3 * part)
+                return
+            super().turn(axis, part)
+
+    person = Blocked(world, 1)
+    events: list[Event] = []
+    result = tune_by_hand(analyzer, plan(world), ask=person.ask, show=person.show, emit=events.append)
+    assert result.silent == ()
+    assert {event.data["axis"] for event in events if event.kind == "hand.end"} == {"ch1.na.tune"}
+    assert [port.port for port in result.ports if not port.reached] == [1]
+    assert [advice.part for advice in result.advice] == ["ch1.na.tune"]
+    assert "unreachable" in result.ports[0].reason
+    assert np.delete(true_levels(world), 0).max() < -20.0

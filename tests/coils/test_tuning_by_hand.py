@@ -141,12 +141,12 @@ def test_advice_by_dip_follows_the_dip_home() -> None:
     axis = np.linspace(33e6, 35e6, 401)
 
     def seen(centre: float) -> Advice:
+        assert asked is not None
         now = find_dip(axis, resonance(axis, centre, 60.0, 1.01), 34e6)
         return advise_by_dip(asked, before, now, 34e6, -20.0)
 
     before = find_dip(axis, resonance(axis, 33.69e6, 60.0, 1.01), 34e6)
     asked = next_by_dip(before, 34e6, -20.0)
-    assert asked is not None
     assert [seen(centre) for centre in (33.69e6, 33.8e6, 33.935e6, 34.0e6, 34.2e6, 33.5e6)] == [
         Advice.TURN,
         Advice.TURN,
