@@ -32,7 +32,9 @@ def test_bend_and_skew_leave_the_ends_of_the_travel_alone() -> None:
     assert shapes(ends)[:, 2:] == pytest.approx(np.zeros((2, 2)), abs=1e-15)
     found = SHEET.capacitance(ends, np.array([0.1, 0.2, 0.3, -0.4]))
     # 16 pF +- 4 pF, offset by 0.1 and spread by 0.2 of 4 pF
-    assert found == pytest.approx([16e-12 + 0.4e-12 - 4.8e-12, 16e-12 + 0.4e-12 + 4.8e-12], rel=1e-13, abs=0.0)
+    assert found == pytest.approx(
+        [16e-12 + 0.4e-12 - 4.8e-12, 16e-12 + 0.4e-12 + 4.8e-12], rel=1e-13, abs=0.0
+    )
 
 
 def test_corrections_add() -> None:
