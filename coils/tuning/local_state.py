@@ -65,7 +65,7 @@ class TuningGoal:
 
     limit_db: float = -20.0
     aim_db: float = -26.0
-    margin_db: float = 1.0
+    margin_db: float = 1.5
     play: int = 60
     probe: int = 150
     largest_move: int = 1500
