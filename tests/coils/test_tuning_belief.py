@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_on_the_drawing_loops_do_not_couple_and_losses_are_as_stated(
     drawn_array: Callable[[int], ArrayDesign],
 ) -> None:
-    """Nothing passes between channels; 0.15 ohm at 34 MHz and 1.7 ohm at 128 MHz are what loops have there."""
+    """Nothing passes between channels; 0.15 ohm at 34 MHz and 1.7 ohm at 128 MHz are what loops have."""
     belief = Belief.from_design(drawn_array(3))
     capacitances = belief.capacitances(np.zeros((3, 4)))
     s = belief.solve(np.array([30e6, 33.8e6, 128e6]), capacitances).s

@@ -66,6 +66,9 @@ def test_what_the_model_does_not_explain_is_aimed_at_instead_of_zero(
     target = solve_target(belief, start, offset, 0.5 * start, 1.6 * start, everything(belief))
     assert worst(target) < MATCHED
     assert own_reflections(belief, target.capacitances) == pytest.approx(-offset, abs=2 * MATCHED)
+    # from there nothing has to move
+    again = solve_target(belief, target.capacitances, offset, 0.5 * start, 1.6 * start, everything(belief))
+    assert again.capacitances == pytest.approx(target.capacitances, rel=1e-12, abs=0.0)
 
 
 def test_slopes_are_those_of_the_reflections(
