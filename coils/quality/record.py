@@ -92,7 +92,8 @@ class NucleusRecord:
     noise_correlation
         Predicted from S.
     snr_factor
-        SNR of each port over that of the same port matched and isolated.
+        SNR of each port over that of the same port matched and isolated from its own nucleus' other ports;
+        what goes into the other nuclei's ports is not in it.
     preamplifier_decoupling_db, detuning_db
         Loss of the coil's response, dB; larger is better.
     share_of_ultimate
