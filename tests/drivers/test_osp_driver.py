@@ -235,8 +235,13 @@ def test_a_lost_unit_is_told_and_parking_it_raises_nothing(unit, switch, caplog)
 
 @pytest.mark.parametrize(
     ("message", "code"),
-    [("ROUT:CLOS (@F01M01(0207))", -222), ("ROUT:CLOS (@F02M01(0101))", -222), ("ROUT:CLOS F01", -104), ("ROUT:CLOS", -109)],
-)  # fmt: skip
+    [
+        ("ROUT:CLOS (@F01M01(0207))", -222),
+        ("ROUT:CLOS (@F02M01(0101))", -222),
+        ("ROUT:CLOS F01", -104),
+        ("ROUT:CLOS", -109),
+    ],
+)
 def test_the_simulated_unit_refuses_what_does_not_exist(unit, message, code):
     """Other frames, elements, states and texts; ranges are taken (page 254)."""
     import asyncio
