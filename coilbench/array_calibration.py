@@ -140,7 +140,12 @@ def use_calibration(
     uncertainty = float(np.max(swept.budget.expanded[at]))
     if not np.isfinite(uncertainty):
         raise MeasurementError(f"{folder}: the uncertainty of the calibration is not finite; calibrate again")
-    entry = Calibration(
+    return analyzer, uncertainty, calibration_entry(record, folder)
+
+
+def calibration_entry(record: CalibrationRecord, folder: Path, /) -> Calibration:
+    """Return what a passport says of a calibration that is valid now and was read from a folder."""
+    return Calibration(
         name=folder.parent.name if folder.name == FOLDER else folder.name,
         kind=record.kind,
         performed=record.created,
@@ -149,7 +154,6 @@ def use_calibration(
         verdict=Verdict.PASS,
         reason="",
     )
-    return analyzer, uncertainty, entry
 
 
 def read_kit(folder: Path | None, uncertainty: float, /) -> Kit:

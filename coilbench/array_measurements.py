@@ -105,7 +105,7 @@ def sweep_array(
             scattering_section(character),
             noise_section(character),
         )
-        statement = array_statement(character, _lines(character), sections, {})
+        statement = array_statement(character, character_lines(character), sections, {})
         return conclude(run, replace(statement, s_uncertainty=plan.uncertainty, calibration=entry))
 
 
@@ -167,7 +167,7 @@ def tune_array(
                 f"{suspect.axis} {suspect.text}: check motor, coupling and cable."
                 for suspect in tuned.suspects
             ),
-            *_lines(character),
+            *character_lines(character),
         )
         sections = (
             tuning_section(tuned, character, file.limits.s11_db),
@@ -214,7 +214,9 @@ def match_array(
                 "ports": list(matched.ports),
                 "positions_steps": matched.positions,
             }
-        return conclude(run, array_statement(character, (*lines, *_lines(character)), sections, values))
+        return conclude(
+            run, array_statement(character, (*lines, *character_lines(character)), sections, values)
+        )
 
 
 def match_state(character: ArrayCharacter, /) -> list[dict[str, Any]]:
@@ -258,8 +260,8 @@ def array_statement(
     )
 
 
-def _lines(character: ArrayCharacter) -> tuple[str, ...]:
-    """Say of each nucleus what its ports are like."""
+def character_lines(character: ArrayCharacter, /) -> tuple[str, ...]:
+    """Return what each nucleus' ports are like, a line each."""
     said = []
     for group in character.nuclei:
         rho = np.abs(group.noise_correlation - np.eye(len(group.ports)))

@@ -12,7 +12,7 @@ from coilbench.base.errors import BenchFileError, ConnectionFailed, ReplyTimeout
 from coilbench.procedures.operator import Answer
 
 if TYPE_CHECKING:
-    from coilbench.base.events import EventSink
+    from coilbench.base.events import Event, EventSink
     from coilbench.base.operator import Ask
     from coilbench.procedures.operator import Request
 
@@ -44,8 +44,14 @@ def ask_person(watcher: EventSink, /) -> Ask:
     return ask
 
 
+def print_notes(event: Event, /) -> None:
+    """Print what a person must read even where only JSON is wanted: an event sink for standard error."""
+    if event.kind == "note":
+        print(event.message, file=sys.stderr)
+
+
 class PersonAtStandards:
-    """Asks for one calibration standard after the other; answers are Enter, r and a.
+    """Asks for one standard or cable after the other; answers are Enter, r and a.
 
     Parameters
     ----------
@@ -57,7 +63,7 @@ class PersonAtStandards:
         self._pausing = getattr(watcher, "pausing", nullcontext)
 
     def ask(self, request: Request, /) -> Answer:
-        """Show a request and wait for its answer; the end of the input ends the calibration."""
+        """Show a request and wait for its answer; the end of the input is an a."""
         with self._pausing():
             if request.reason:
                 print(f"\n  ! {request.reason}", file=sys.stderr)

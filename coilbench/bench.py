@@ -106,13 +106,17 @@ def open_bench(source: str | Path | BenchFile, /) -> Bench:
 
 
 @contextlib.contextmanager
-def open_some(file: BenchFile, names: Sequence[str], /) -> Iterator[Mapping[str, Instrument]]:
+def open_some(
+    file: BenchFile, names: Sequence[str], /, *, pairwise: bool = False
+) -> Iterator[Mapping[str, Instrument]]:
     """Open only some instruments of a bench file, make them safe, and leave them safe and closed.
 
     Parameters
     ----------
     names
         Such as ``("analyzer", "tuner")``, as the tables of the bench file are called.
+    pairwise
+        The array's ports are connected to the analyzer pair by pair: two analyzer ports are enough.
 
     Raises
     ------
@@ -126,7 +130,7 @@ def open_some(file: BenchFile, names: Sequence[str], /) -> Iterator[Mapping[str,
     instruments = tuple(opened.values())
     try:
         make_all_safe(instruments)
-        _check_fit(file, opened)
+        _check_fit(file, opened, pairwise=pairwise)
         yield opened
     except BaseException as error:
         try:
@@ -180,7 +184,7 @@ def _open_all(opening: Mapping[str, Callable[[], Instrument]]) -> dict[str, Inst
     return opened
 
 
-def _check_fit(file: BenchFile, opened: Mapping[str, Instrument]) -> None:
+def _check_fit(file: BenchFile, opened: Mapping[str, Instrument], *, pairwise: bool = False) -> None:
     """Say what the file expects of the open instruments and they do not have.
 
     Raises
@@ -192,9 +196,13 @@ def _check_fit(file: BenchFile, opened: Mapping[str, Instrument]) -> None:
     highest = max(port for ports in array.ports.values() for port in ports)
     if "analyzer" in opened:
         analyzer = cast("NetworkAnalyzer", opened["analyzer"])
-        if highest > analyzer.port_count:
+        count = analyzer.port_count
+        if pairwise and count < 2:
+            mismatches.append(f"pairs of ports need an analyzer with two; {analyzer.name} has {count}")
+        elif not pairwise and highest > count:
             mismatches.append(
-                f"[array.ports] names port {highest}, but {analyzer.name} has {analyzer.port_count} ports"
+                f"[array.ports] names port {highest}, but {analyzer.name} has {count} ports; "
+                "`coilbench sweep --pairwise` measures pair by pair"
             )
     if "receiver" in opened:
         receiver = cast("Receiver", opened["receiver"])

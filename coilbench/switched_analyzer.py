@@ -71,7 +71,7 @@ def read_switch_data(
     for analyzer, device in pairs:
         for name in (f"way-{analyzer}-{device}.s2p", f"load-{device}.s1p"):
             try:
-                standard = _read(folder / name)
+                standard = read_standard(folder / name)
             except (OSError, ValueError, IndexError) as error:
                 unreadable.append(f"{name} ({error})")
                 continue
@@ -204,7 +204,14 @@ class SwitchedAnalyzer:
             )
 
 
-def _read(path: Path) -> MeasuredStandard:
+def read_standard(path: Path, /) -> MeasuredStandard:
+    """Read a Touchstone file as a function of frequency.
+
+    Raises
+    ------
+    OSError, ValueError, IndexError
+        It cannot be read, or holds another number of ports than its name says.
+    """
     from skrf.network import Network
 
     network = Network(str(path))

@@ -39,6 +39,17 @@ def sweep(
     temperature: Annotated[
         str | None, typer.Option("--temperature", help="Of the room now, such as 295.4 K.")
     ] = None,
+    pairwise: Annotated[
+        bool, typer.Option("--pairwise", help="An analyzer of few ports: asks you for cables, pair by pair.")
+    ] = False,
+    loads: Annotated[
+        Path | None,
+        typer.Option("--loads", help="With --pairwise: folder of load-1.s1p, ...; by default ideal 50 ohm."),
+    ] = None,
+    repeatability: Annotated[
+        float | None,
+        typer.Option(min=1e-6, max=0.1, help="With --pairwise: of S between connections (standard); 0.002."),
+    ] = None,
     smith: Annotated[bool, typer.Option("--smith", help="Also draw Smith charts in the terminal.")] = False,
     runs: Runs = Path("runs"),
     simulated: Simulated = False,
@@ -48,20 +59,38 @@ def sweep(
 ) -> None:
     """Sweep all ports as they stand: S-matrix, Smith charts, Q, predicted noise, verdict."""
     from coilbench.array_measurements import sweep_array
+    from coilbench.array_pairwise import REPEATABILITY, PairwiseWish, sweep_pairwise
+    from coilbench.asking import PersonAtStandards, print_notes
 
+    if not pairwise and (loads is not None or repeatability is not None):
+        raise BenchFileError("--loads and --repeatability belong to --pairwise")
+    room = kelvin(temperature)
     with (
-        watched(quiet=as_json) as watcher,
+        watched(quiet=as_json) as display,
         on_bench(bench, runs, simulated=simulated, seed=seed, tuned=tuned) as at,
     ):
-        outcome = sweep_array(
-            at.path,
-            runs,
-            watcher,
-            serial_number=serial,
-            tuner=not no_tuner,
-            calibration=calibration,
-            temperature=kelvin(temperature),
-        )
+        if pairwise:
+            watcher = print_notes if as_json else display
+            wish = PairwiseWish(loads, repeatability or REPEATABILITY, calibration, room)
+            outcome = sweep_pairwise(
+                at.path,
+                runs,
+                watcher,
+                PersonAtStandards(watcher),
+                wish,
+                serial_number=serial,
+                tuner=not no_tuner,
+            )
+        else:
+            outcome = sweep_array(
+                at.path,
+                runs,
+                display,
+                serial_number=serial,
+                tuner=not no_tuner,
+                calibration=calibration,
+                temperature=room,
+            )
     if smith and not as_json:
         from coilbench.terminal_array import print_smith_charts
 

@@ -48,8 +48,15 @@ CorrectBothWays: TypeAlias = Callable[
 #: Reflections of all device ports' loads at given frequencies, shape (frequency, port).
 Loads: TypeAlias = Callable[["NDArray[np.float64]"], "NDArray[np.complex128]"]
 
+#: Is given every sweep as soon as it is whole and corrected.
+Keep: TypeAlias = Callable[[PartialSweep], None]
+
 #: Sweeps of one connection before its pair is given up.
 _ATTEMPTS: Final = 2
+
+
+def discard(_part: PartialSweep, /) -> None:
+    """Keep nothing."""
 
 
 def uncorrected(
@@ -221,10 +228,16 @@ def assemble_by_hand(
     plan: AssemblyPlan,
     *,
     correct: Correct = uncorrected,
+    keep: Keep = discard,
     emit: EventSink = ignore,
     abort: Abort = never,
 ) -> AssembledDevice:
     """Measure all ports by asking for cables to be moved, as few as possible; errors as above.
+
+    Parameters
+    ----------
+    keep
+        Is given every sweep at once: what hands have done must not be lost.
 
     Raises
     ------
@@ -235,7 +248,7 @@ def assemble_by_hand(
     MeasurementError
         As above.
     """
-    session = _Session(analyzer, plan, _whole_sweeps(analyzer, plan, correct, abort), emit, abort)
+    session = _Session(analyzer, plan, _whole_sweeps(analyzer, plan, correct, abort), emit, abort, keep)
     return _by_operator(session, operator)
 
 
@@ -245,6 +258,7 @@ def assemble_one_way(
     plan: AssemblyPlan,
     correct: CorrectBothWays,
     *,
+    keep: Keep = discard,
     emit: EventSink = ignore,
     abort: Abort = never,
 ) -> AssembledDevice:
@@ -254,6 +268,8 @@ def assemble_one_way(
     ----------
     correct
         From both directions to S of a pair, such as `correct_one_path` with a calibration of that kind.
+    keep
+        As `assemble_by_hand`; of a pair once both directions are there.
 
     Raises
     ------
@@ -271,7 +287,7 @@ def assemble_one_way(
         frequencies = np.asarray(reflection.f, dtype=np.float64)
         return PartialSweep(pair, frequencies, correct(columns[pair], columns[pair[::-1]]))
 
-    return _by_operator(_Session(analyzer, plan, take, emit, abort, both_directions=True), operator)
+    return _by_operator(_Session(analyzer, plan, take, emit, abort, keep, both_directions=True), operator)
 
 
 def _by_operator(session: _Session, operator: Operator) -> AssembledDevice:
@@ -323,11 +339,12 @@ class _Session:
         take: Callable[[tuple[int, ...]], PartialSweep | None],
         emit: EventSink,
         abort: Abort,
+        keep: Keep = discard,
         *,
         both_directions: bool = False,
     ) -> None:
         self._plan, self._take, self._both_directions = plan, take, both_directions
-        self._emit, self._abort = emit, abort
+        self._emit, self._abort, self._keep = emit, abort, keep
         self._done = 0
         self._parts: dict[tuple[int, ...], PartialSweep] = {}
         self._failures: dict[tuple[int, ...], str] = {}
@@ -363,6 +380,7 @@ class _Session:
             self._failures.pop(connection.ports, None)
             if part is not None:
                 self._parts[part.ports] = part
+                self._keep(part)
             self._done += 1
             named = "-".join(map(str, connection.ports))
             self._emit(

@@ -154,7 +154,25 @@ def characterise(
         raise RunAborted("characterisation stopped before its sweep")
     order = sorted(port for group in plan.nuclei for port in group.ports)
     analyzer.configure(plan.sweep_plan())
-    network = analyzer.sweep(order, abort=abort)
+    return characterise_network(analyzer.sweep(order, abort=abort), plan, emit=emit)
+
+
+def characterise_network(
+    network: skrf.Network, plan: CharacterisePlan, *, emit: EventSink = ignore
+) -> ArrayCharacter:
+    """Derive everything from a sweep of all ports that has been made already.
+
+    Parameters
+    ----------
+    network
+        Ports of the plan in rising order, every nucleus' frequency inside; nothing is missing.
+
+    Raises
+    ------
+    MeasurementError
+        The array has gain: no passive array does.
+    """
+    order = sorted(port for group in plan.nuclei for port in group.ports)
     sweep = ArraySweep(np.asarray(network.f), np.asarray(network.s))
     groups = tuple(_character(sweep, order, group, plan) for group in plan.nuclei)
     judgements = _judge(sweep, order, plan)
