@@ -59,6 +59,9 @@ class QPlan:
         Of every sweep.
     if_bandwidth, power_dbm
         Hz and dBm.
+    s_uncertainty
+        Standard uncertainty of each |S| of the analyzer's calibration, linear: by reflection, Q's uncertainty
+        holds what directivity and source match of that size do to it.
     """
 
     nuclei: tuple[NucleusPorts, ...]
@@ -69,6 +72,7 @@ class QPlan:
     points: int = 401
     if_bandwidth: float = 300.0
     power_dbm: float = 0.0
+    s_uncertainty: float = 0.0025
 
     @property
     def every_channel(self) -> tuple[int, ...]:
@@ -266,7 +270,7 @@ def _fit(
 ) -> Resonance:
     axis, trace = _sweep(analyzer, plan, centre, 0.5 * _BANDWIDTHS * width, port, abort)
     if air is None:
-        return fit_resonance(axis, trace)
+        return fit_resonance(axis, trace, analyzer=plan.s_uncertainty)
     # What the probes see in air is smooth: a wide sweep serves all narrow ones.
     own = np.interp(axis, air[0], air[1].real) + 1j * np.interp(axis, air[0], air[1].imag)
     return measure_with_probes(axis, trace, np.asarray(own, dtype=np.complex128)).resonance

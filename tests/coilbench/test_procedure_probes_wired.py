@@ -334,6 +334,9 @@ def test_q_by_reflection_needs_no_probes_and_counts_the_other_port_as_loss() -> 
     assert row.loaded is not None
     assert row.loaded.frequency == pytest.approx(near, rel=1e-3)
     assert row.loaded.q_unloaded == pytest.approx(q, rel=0.02)
+    # directivity and source match of 0.0025 each move Q_0 by κ times that: NPL Report MAT 58, section 2.5
+    least = 0.0025 * row.loaded.coupling * row.loaded.q_unloaded
+    assert row.loaded.uncertainty.q_unloaded == pytest.approx(least, rel=0.2)
 
 
 @pytest.mark.parametrize("moment", [1, 3])
