@@ -197,6 +197,13 @@ def check_drift(
 
     def act(_place: int) -> None:
         network = analyzer.sweep(found[0].ports, abort=abort)
+        if network.f.shape != record.frequencies.shape or not np.allclose(
+            network.f, record.frequencies, rtol=1e-9, atol=0.0
+        ):
+            raise ValueError(
+                f"the analyzer sweeps other frequencies, {network.f[0]:g} to {network.f[-1]:g} Hz, than those "
+                f"calibrated, {record.frequencies[0]:g} to {record.frequencies[-1]:g} Hz: pass that sweep"
+            )
         change = measure_drift(record, step, np.asarray(network.s, dtype=np.complex128))
         changes.append(float(change.max()))
 

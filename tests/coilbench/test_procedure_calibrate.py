@@ -223,6 +223,9 @@ def test_drift_is_measured_by_asking_for_the_load_again(bench, analyzer):
     assert events[-1].data["drift"] == drift
     with pytest.raises(ValueError, match="no reflection standard"):
         check_drift(analyzer, record, SWEEP, "thru-1-2", Script(bench))
+    other = SweepPlan((Segment(30e6, 131e6, 11),), if_bandwidth=10.0)
+    with pytest.raises(ValueError, match="other frequencies"):
+        check_drift(analyzer, record, other, "load-1", Script(bench))
 
 
 def test_a_check_standard_verifies_the_calibration(bench, analyzer):
