@@ -201,8 +201,8 @@ def check_drift(
             network.f, record.frequencies, rtol=1e-9, atol=0.0
         ):
             raise ValueError(
-                f"the analyzer sweeps other frequencies, {network.f[0]:g} to {network.f[-1]:g} Hz, than those "
-                f"calibrated, {record.frequencies[0]:g} to {record.frequencies[-1]:g} Hz: pass that sweep"
+                f"the analyzer sweeps other frequencies, {network.f[0]:g} to {network.f[-1]:g} Hz, than "
+                f"those calibrated, {record.frequencies[0]:g} to {record.frequencies[-1]:g} Hz: pass those"
             )
         change = measure_drift(record, step, np.asarray(network.s, dtype=np.complex128))
         changes.append(float(change.max()))
