@@ -25,8 +25,10 @@ from coils.calibration import (
 )
 from coils.calibration.budget import COVERAGE, reflection_residuals
 from coils.quality import Calibration
+from drivers.protocols import ForwardAnalyzer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from coilbench.array_run import ArrayRun
@@ -58,12 +60,22 @@ class CalibrationWish:
         Standard uncertainty of each standard's complex reflection, linear.
     temperature
         Of the room, K; None: not known.
+    pairwise
+        Calibrate the cables of an analyzer of few ports, for sweeps pair by pair.
     """
 
     kind: CalibrationKind
     kit: Path | None
     uncertainty: float
     temperature: float | None
+    pairwise: bool = False
+
+
+def cables(analyzer: NetworkAnalyzer, ports: Sequence[int], /) -> tuple[int, ...]:
+    """Return the analyzer's ports whose cables are moved from port to port of an array."""
+    if isinstance(analyzer, ForwardAnalyzer):
+        return (1, 2)
+    return tuple(range(1, min(analyzer.port_count, len(ports)) + 1))
 
 
 def calibrate_array(
@@ -76,10 +88,13 @@ def calibrate_array(
     CoilbenchError
         It could not be calibrated.
     """
-    with array_run(bench, runs, "calibrate", watcher, instruments=("analyzer",)) as run:
+    names = ("analyzer",)
+    with array_run(bench, runs, "calibrate", watcher, instruments=names, pairwise=wish.pairwise) as run:
         run.step("Calibrate")
         plan = run.character_plan()
         ports = tuple(sorted(port for group in plan.nuclei for port in group.ports))
+        if wish.pairwise:
+            ports = cables(run.analyzer, ports)
         wanted = CalibrationPlan(
             wish.kind, ports, read_kit(wish.kit, wish.uncertainty), plan.sweep_plan(), wish.temperature
         )
@@ -95,10 +110,10 @@ def calibrate_array(
             judge(f"uncertainty of |S{port}{port}| when matched", value, "", at_most=allowed)
             for port, value in sorted(residuals.items(), key=lambda entry: -entry[1])[:1]
         )
-        where = run.folder.path / FOLDER
+        where, how = run.folder.path / FOLDER, " --pairwise" if wish.pairwise else ""
         lines = (
             f"{record.kind} calibration of ports {', '.join(map(str, ports))} with {record.kit.name}.",
-            f"Use it within {_hours():g} h: coilbench sweep --calibration {where}",
+            f"Use it within {_hours():g} h: coilbench sweep{how} --calibration {where}",
         )
         rows = tuple((str(port), f"{value:.2g}") for port, value in sorted(residuals.items()))
         table = Rows(("port", "radius of the 95 % circle of a matched reflection"), rows)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import skrf
 
+from coilbench.array_calibration import cables
 from coilbench.array_measurements import array_statement, character_lines
 from coilbench.array_plans import character_plan
 from coilbench.array_run import array_run, conclude, conclude_without_coil
@@ -153,7 +154,7 @@ def _prepare(run: ArrayRun, wish: PairwiseWish, loads: KnownLoads) -> Prepared:
     if len(ports) < 2:
         raise BenchFileError("--pairwise measures pairs; this array has one port")
     sweep = character.sweep_plan()
-    cables = (1, 2) if one_way else tuple(range(1, min(analyzer.port_count, len(ports)) + 1))
+    used = cables(analyzer, ports)
     corrections = (
         as_they_are(character.uncertainty)
         if wish.calibration is None
@@ -162,7 +163,7 @@ def _prepare(run: ArrayRun, wish: PairwiseWish, loads: KnownLoads) -> Prepared:
             wish.calibration,
             sweep,
             [group.frequency for group in character.nuclei],
-            cables=cables,
+            cables=used,
             temperature=wish.temperature,
             least=character.uncertainty,
             abort=run.abort,
@@ -172,7 +173,7 @@ def _prepare(run: ArrayRun, wish: PairwiseWish, loads: KnownLoads) -> Prepared:
     coupling = 10.0 ** ((character.limits.coupling_db or 0.0) / 10.0)
     noise = float(np.hypot(wish.repeatability, loads.uncertainty * coupling))
     assembly = AssemblyPlan(
-        ports, sweep, loads.reflections, noise, analyzer_ports=cables, systematic=corrections.leaves()
+        ports, sweep, loads.reflections, noise, analyzer_ports=used, systematic=corrections.leaves()
     )
     return Prepared(character, assembly, loads, corrections, wish.repeatability, one_way)
 

@@ -199,6 +199,9 @@ def match(
 def calibrate(
     bench: BenchPath = Path("bench.toml"),
     kind: Annotated[str, typer.Option("--kind", help="solt, unknown-thru, trl or sol.")] = "solt",
+    pairwise: Annotated[
+        bool, typer.Option("--pairwise", help="The cables of an analyzer of few ports; also --kind one-path.")
+    ] = False,
     kit: Annotated[
         Path | None, typer.Option("--kit", help="Folder with short.s1p, open.s1p, load.s1p, thru.s2p.")
     ] = None,
@@ -219,10 +222,11 @@ def calibrate(
     from coils.calibration import CalibrationKind
 
     kinds = get_args(CalibrationKind)
-    if kind not in kinds or kind == "one-path":
+    if kind not in kinds or (kind == "one-path" and not pairwise):
         raise BenchFileError(f"--kind is solt, unknown-thru, trl or sol; got {kind!r}")
-    wish = CalibrationWish(cast("CalibrationKind", kind), kit, uncertainty, kelvin(temperature))
+    wish = CalibrationWish(cast("CalibrationKind", kind), kit, uncertainty, kelvin(temperature), pairwise)
     with watched(quiet=as_json) as watcher:
         outcome = calibrate_array(bench, runs, watcher, PersonAtStandards(watcher), wish)
     folder = shlex.quote(str(outcome.folder / "calibration"))
-    finish(outcome, as_json=as_json, next_steps=(f"coilbench sweep --calibration {folder}",))
+    words = "coilbench sweep --pairwise" if pairwise else "coilbench sweep"
+    finish(outcome, as_json=as_json, next_steps=(f"{words} --calibration {folder}",))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import skrf
 
+from coilbench.array_calibration import CalibrationWish, calibrate_array
 from coilbench.array_pairwise import INCOMPLETE, PAIRS, PairwiseWish, sweep_pairwise
 from coilbench.array_plans import character_plan
 from coilbench.base.errors import BenchFileError, MeasurementError, RunAborted
@@ -26,7 +27,7 @@ from coilbench.procedures.operator import Answer, Request
 from coilbench.simulated_bench import DEFAULT_ADDRESSES, bench_file_text
 from coils.assembly import plan_connections
 from coils.calibration import DefinitionUncertainty, Kit, ideal_kit, save_record
-from drivers.analyzers import nanovna_h, rohde_schwarz_znb
+from drivers.analyzers import rohde_schwarz_znb
 from drivers.protocols import never
 from hil_fixtures.instruments.cabled_device import CabledDevice
 from hil_fixtures.instruments.nanovna_h import NanoVnaH
@@ -319,10 +320,11 @@ def test_a_handheld_analyzer_that_is_calibrated_here_connects_every_pair_both_wa
     loads = table.write_loads(tmp_path / "loads")
     table.device.raw = True
     with NanoVnaH(table.device, seed=6, kind="socket") as vna:
-        analyzer = nanovna_h.open_analyzer(vna.address, name="nanovna")
-        calibration = calibrated(analyzer, table, "one-path", tmp_path / "calibration")
-        analyzer.close()
         path = bench_file(tmp_path, vna.address, "nanovna-h")
+        wanted = CalibrationWish("one-path", None, 0.002, 295.0, pairwise=True)
+        made = calibrate_array(path, table.runs, ignore, Hands(table.device), wanted)
+        assert "coilbench sweep --pairwise --calibration" in made.truths[1]
+        calibration = made.folder / "calibration"
         hands = Hands(table.device)
         wish = PairwiseWish(loads, calibration=calibration, temperature=295.2)
         done = sweep_pairwise(path, table.runs, ignore, hands, wish, tuner=False)
