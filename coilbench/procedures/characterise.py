@@ -12,6 +12,7 @@ from coilbench.base.events import Event, EventSink, ignore
 from coilbench.base.verdict import Verdict, overall
 from coils.covariance import correlation, noise_covariance, snr_factor
 from coils.quality import Limits, PortJudgement, judge_array
+from coils.quality.comparison import COVERAGE
 from coils.resonance import Resonance, fit_resonance
 from coils.tuning.local_state import ArraySweep
 from drivers.protocols import Abort, Segment, SweepPlan, never
@@ -200,7 +201,11 @@ def _character(
     full = sweep.at(np.array([group.frequency]))[0]
     near = np.abs(sweep.frequencies / group.frequency - 1.0) <= SPAN * 1.001
     fits = [
-        _try_fit(sweep.frequencies[near], np.ascontiguousarray(sweep.s[near, place, place]))
+        _try_fit(
+            sweep.frequencies[near],
+            np.ascontiguousarray(sweep.s[near, place, place]),
+            plan.uncertainty / COVERAGE,
+        )
         for place in places
     ]
     own = full[np.ix_(places, places)]
@@ -222,10 +227,15 @@ def _character(
     )
 
 
-def _try_fit(frequencies: NDArray[np.float64], s: NDArray[np.complex128]) -> tuple[Resonance | None, str]:
-    """Fit a port's resonance, or say why not: coupled channels may split it."""
+def _try_fit(
+    frequencies: NDArray[np.float64], s: NDArray[np.complex128], calibration: float
+) -> tuple[Resonance | None, str]:
+    """Fit a port's resonance, or say why not: coupled channels may split it.
+
+    ``calibration`` is the standard uncertainty of each |S| that the analyzer's calibration leaves, linear.
+    """
     try:
-        return fit_resonance(frequencies, s), ""
+        return fit_resonance(frequencies, s, analyzer=calibration), ""
     except MeasurementError as error:
         return None, str(error)
 
