@@ -169,13 +169,16 @@ def _prepare(run: ArrayRun, wish: PairwiseWish, loads: KnownLoads) -> Prepared:
             abort=run.abort,
         )
     )
-    # what a neighbour's load sent back, S_ik Γ_k S_ki, is gone while it is connected; at the coupling limit
-    coupling = 10.0 ** ((character.limits.coupling_db or 0.0) / 10.0)
-    noise = float(np.hypot(wish.repeatability, loads.uncertainty * coupling))
     assembly = AssemblyPlan(
-        ports, sweep, loads.reflections, noise, analyzer_ports=used, systematic=corrections.leaves()
+        ports,
+        sweep,
+        loads.reflections,
+        wish.repeatability,
+        analyzer_ports=used,
+        systematic=corrections.leaves(),
+        load_uncertainty=loads.uncertainty,
     )
-    return Prepared(character, assembly, loads, corrections, wish.repeatability, one_way)
+    return Prepared(character, assembly, loads, corrections, one_way)
 
 
 def _measure(

@@ -31,8 +31,6 @@ class Prepared:
         What is measured.
     loads, corrections
         What it rests on.
-    repeatability
-        Standard deviation of a complex S-parameter between two connections, known loads taken for granted.
     one_way
         The analyzer drives its first port only.
     """
@@ -41,7 +39,6 @@ class Prepared:
     assembly: AssemblyPlan
     loads: KnownLoads
     corrections: Corrections
-    repeatability: float
     one_way: bool
 
 
@@ -83,13 +80,18 @@ def uncertainty(prepared: Prepared, device: AssembledDevice, /) -> Known:
     larmor = [group.frequency for group in prepared.character.nuclei]
     at = [int(np.argmin(np.abs(assembly.frequencies - frequency))) for frequency in larmor]
     of_loads = float(2.0 * np.nanmax(assembly.uncertainty(0.0, loads)[at]))
-    of_noise = float(2.0 * np.nanmax(assembly.uncertainty(prepared.repeatability)[at]))
+    of_noise = float(2.0 * np.nanmax(assembly.uncertainty(prepared.assembly.noise)[at]))
     parts = [prepared.corrections.leaves(), of_loads, of_noise]
     if assembly.missing:
         # what is not known of a load sends waves of the missing pairs back as well
         reflecting = (np.abs(assembly.loads) + loads).astype(np.complex128)
         parts.append(float(np.nanmax(replace(assembly, loads=reflecting).missing_error()[at])))
     return Known(float(np.sqrt(np.sum(np.square(parts)))), of_loads)
+
+
+def _told_apart(device: AssembledDevice) -> float:
+    """Return the difference from which on two reflections are told apart: 3 standard deviations."""
+    return float(3.0 * np.sqrt(2.0) * device.noise)
 
 
 def assembly_lines(
@@ -125,8 +127,9 @@ def assembly_lines(
         lines.append(f"Not measured: ports {listed_pairs(device.missing)}.")
     if device.blind:
         lines.append(
-            "Cables exchanged between these ports, which reflect alike, would not have been noticed: "
-            f"{listed_pairs(device.blind)}."
+            f"Cables exchanged between ports whose reflections differ by less than {_told_apart(device):.2g} "
+            f"would not have been noticed: {listed_pairs(device.blind)}. Connections that repeat better "
+            f"than {prepared.assembly.noise:g} (--repeatability) tell more of them apart."
         )
     return tuple(lines)
 
@@ -149,5 +152,5 @@ def assembly_values(
         "loads": prepared.loads.source,
         "loads_leave_linear": known.loads,
         "uncertainty_linear": known.total,
-        "noise_between_connections_linear": prepared.assembly.noise,
+        "noise_between_connections_linear": device.noise,
     }

@@ -140,6 +140,9 @@ class AssemblyPlan:
         Whether the device must be reciprocal.
     systematic
         Expanded uncertainty of the calibration that all connections share.
+    load_uncertainty
+        Standard uncertainty of each load's complex reflection. A load that is not as said makes its port's
+        partners look different while it is connected, by |S_ik|² times this.
     """
 
     ports: tuple[int, ...]
@@ -149,6 +152,7 @@ class AssemblyPlan:
     analyzer_ports: tuple[int, ...] = (1, 2)
     reciprocal: bool = True
     systematic: float = 0.0
+    load_uncertainty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,9 @@ class AssembledDevice:
         Pairs of ports between which a wrong cable would not have been noticed.
     judged, verdict
         Of the matrix as a whole.
+    noise
+        Standard deviation of a complex S-parameter between connections that it was judged by: the plan's, and
+        what the uncertainty of the loads adds.
     """
 
     ports: tuple[int, ...]
@@ -178,6 +185,7 @@ class AssembledDevice:
     blind: tuple[tuple[int, int], ...]
     judged: tuple[Judged, ...]
     verdict: Verdict
+    noise: float
 
     @property
     def missing(self) -> tuple[tuple[int, int], ...]:
@@ -398,12 +406,21 @@ class _Session:
         if self._parts:
             parts = tuple(self._parts.values())
             loads = self._plan.loads(parts[0].frequencies)
-            for suspicion in suspect_connections(parts, loads, self._plan.noise):
+            for suspicion in suspect_connections(parts, loads, self._noise()):
                 self._emit(Event("assemble.suspicious", str(suspicion), {"ports": list(suspicion.ports)}))
                 again.append(suspicion.ports)
                 if self._both_directions:
                     again.append(suspicion.ports[::-1])
         return tuple(Connection(ports, tuple(range(1, len(ports) + 1))) for ports in again)
+
+    def _noise(self) -> float:
+        """Return the plan's noise with what the loads add at the pair that is coupled most."""
+        largest = 0.0
+        for part in self._parts.values():
+            coupling = np.abs(np.nan_to_num(part.s))
+            coupling[:, range(len(part.ports)), range(len(part.ports))] = 0.0
+            largest = max(largest, float(np.sqrt(np.mean(coupling**4, axis=0)).max()))
+        return float(np.hypot(self._plan.noise, self._plan.load_uncertainty * largest))
 
     def result(self) -> AssembledDevice:
         """Assemble and judge what has been measured.
@@ -417,16 +434,16 @@ class _Session:
         if not parts:
             reasons = "; ".join(self._failures.values())
             raise MeasurementError(f"no connection could be measured: {reasons}")
-        ports = self._plan.ports
-        whole = assemble(parts, self._plan.loads(parts[0].frequencies), noise=self._plan.noise)
+        ports, noise = self._plan.ports, self._noise()
+        whole = assemble(parts, self._plan.loads(parts[0].frequencies), noise=noise)
         assembly = _of_ports(whole, np.array(ports) - 1)
         judged = judge_assembly(
             assembly,
-            self._plan.noise,
+            noise,
             systematic=self._plan.systematic,
             reciprocal=self._plan.reciprocal,
         )
-        blind = indistinguishable_ports(assembly, self._plan.noise)
+        blind = indistinguishable_ports(assembly, noise)
         result = AssembledDevice(
             ports=ports,
             assembly=assembly,
@@ -435,6 +452,7 @@ class _Session:
             blind=tuple((ports[one - 1], ports[other - 1]) for one, other in blind),
             judged=judged,
             verdict=overall(judged),
+            noise=noise,
         )
         self._emit(
             Event(

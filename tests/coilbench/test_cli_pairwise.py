@@ -14,21 +14,22 @@ import pytest
 import skrf
 
 from coilbench.array_calibration import CalibrationWish, calibrate_array
-from coilbench.array_pairwise import INCOMPLETE, PAIRS, PairwiseWish, sweep_pairwise
+from coilbench.array_pairwise import INCOMPLETE, PAIRS, REPEATABILITY, PairwiseWish, sweep_pairwise
 from coilbench.array_plans import character_plan
 from coilbench.base.errors import BenchFileError, MeasurementError, RunAborted
 from coilbench.base.events import Event, ignore
 from coilbench.base.verdict import Verdict
 from coilbench.bench_file import read_bench_file
 from coilbench.coil_store import read_history
-from coilbench.pairwise import describe_plan, with_calibration
+from coilbench.pairwise import describe_plan, ideal_loads, with_calibration
+from coilbench.procedures.assemble import AssemblyPlan, assemble_by_hand
 from coilbench.procedures.calibrate import CalibrationPlan, calibrate
 from coilbench.procedures.operator import Answer, Request
 from coilbench.simulated_bench import DEFAULT_ADDRESSES, bench_file_text
 from coils.assembly import plan_connections
 from coils.calibration import DefinitionUncertainty, Kit, ideal_kit, save_record
 from drivers.analyzers import rohde_schwarz_znb
-from drivers.protocols import never
+from drivers.protocols import Segment, SweepPlan, never
 from hil_fixtures.instruments.cabled_device import CabledDevice
 from hil_fixtures.instruments.nanovna_h import NanoVnaH
 from hil_fixtures.instruments.rs_znbt import RsZnbt
@@ -413,6 +414,69 @@ def test_it_says_where_it_is_not_needed_and_where_it_is(
         )
     with pytest.raises(BenchFileError, match=r"\[instruments.switch\] already connects every pair"):
         sweep_pairwise(table.path, table.runs, ignore, Hands(table.device), PairwiseWish())
+
+
+class Strong:
+    """A passive reciprocal device whose ports are coupled at random, the same at all frequencies."""
+
+    def __init__(self, ports: int, rng: np.random.Generator) -> None:
+        self.port_count = ports
+        real, imaginary = rng.standard_normal((2, ports, ports))
+        s = real + real.T + 1j * (imaginary + imaginary.T)
+        self.s = 0.9 * s / np.linalg.norm(s, ord=2)
+
+    def rf_output(self, source: str, on: bool, /) -> None:
+        """Notice nothing."""
+
+    def scattering(self, f: np.ndarray, /) -> np.ndarray:
+        return np.broadcast_to(self.s, (f.size, *self.s.shape)).copy()
+
+
+class Exact:
+    """An analyzer without noise on the cables of a device."""
+
+    name = identity = "exact"
+    port_count = 2
+    reflection_ports = (1, 2)
+
+    def __init__(self, device: CabledDevice) -> None:
+        self._device = device
+
+    def configure(self, plan: SweepPlan, /) -> SweepPlan:
+        return plan
+
+    def sweep(self, ports: object = None, /, *, abort: object = None) -> skrf.Network:
+        del ports, abort
+        f = np.linspace(33e6, 34e6, 9)
+        return skrf.Network(f=f, f_unit="Hz", s=self._device.scattering(f), z0=50.0)
+
+    def make_safe(self) -> None:
+        """Nothing to switch off."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_loads_that_are_not_as_said_accuse_no_cable_and_err_within_what_they_may(seed: int) -> None:
+    """However strong the coupling: three to eight ports, loads of VSWR 1.1 taken for ideal, no noise."""
+    rng = np.random.default_rng(seed)
+    truth = Strong(int(rng.integers(3, 9)), rng)
+    device = CabledDevice(truth, reflection=0.048, seed=seed)
+    loads = ideal_loads(range(1, truth.port_count + 1))
+    plan = AssemblyPlan(
+        tuple(range(1, truth.port_count + 1)),
+        SweepPlan((Segment(33e6, 34e6, 9),)),
+        loads.reflections,
+        REPEATABILITY,
+        load_uncertainty=loads.uncertainty,
+    )
+    events: list[Event] = []
+    found = assemble_by_hand(Exact(device), Hands(device), plan, emit=events.append)
+    assert "assemble.suspicious" not in {event.kind for event in events}
+    assert not found.missing
+    error = np.abs(found.assembly.s - truth.s).max()
+    assert 0.0 < error < 2.0 * np.max(found.assembly.uncertainty(0.0, loads.uncertainty))
 
 
 @pytest.mark.parametrize(("count", "both", "cables"), [(5, False, 2), (4, True, 2), (7, False, 4)])
