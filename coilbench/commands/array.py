@@ -91,7 +91,7 @@ def sweep(
                 calibration=calibration,
                 temperature=room,
             )
-    if smith and not as_json:
+    if smith and not as_json and (outcome.folder / "coil.json").is_file():  # there is none with pairs missing
         from coilbench.terminal_array import print_smith_charts
 
         print_smith_charts(Console(), outcome.folder)
