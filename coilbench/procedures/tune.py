@@ -49,8 +49,8 @@ _DESIGN_POINTS: Final = 61
 _KEPT_POINTS: Final = 121
 #: Fewest points of a wide sweep that shows every dip.
 _WALKING_POINTS: Final = 201
-#: Sweeps in a row that may fail.
-_MOST_FAILURES: Final = 4
+#: Complaints in a row after which a sweep is given up; silence counts twice.
+_PATIENCE: Final = 6
 
 
 def tune(
@@ -239,21 +239,23 @@ class _Tuning:
 
     def _swept_array(self) -> ArraySweep:
         """Sweep all ports; a sweep that fails is taken again."""
-        failures = 0
+        failures, patience = 0, _PATIENCE
         while True:
             self._check_abort()
             try:
                 network = self.analyzer.sweep([port.port for port in self.tunable], abort=self.abort)
             except (InstrumentFault, ReplyTimeout) as error:
+                self.failed += 1
                 failures += 1
-                if failures == _MOST_FAILURES:
+                # silence costs its deadline each time, a complaint nothing
+                patience -= 2 if isinstance(error, ReplyTimeout) else 1
+                if patience <= 0:
                     error.add_note(f"sweep {self.sweeps + 1} failed {failures} times; tuning ends here")
                     raise
                 self._say("tune.sweep_failed", f"a sweep failed and is taken again: {error}")
                 span, points = self.swept
                 self.analyzer.configure(self.plan.sweep_plan(span, points))
                 continue
-            self.failed += failures
             self.networks.append(network)
             return ArraySweep(np.asarray(network.f), np.asarray(network.s))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from coilbench.simulated_drawing import drawing
 from hil_fixtures.in_memory import in_memory
 from hil_fixtures.physics.workmanship import NOMINAL
 from hil_fixtures.physics.world import World, WorldSettings
@@ -84,8 +85,6 @@ def test_a_dip_between_two_points_is_found() -> None:
 
 def test_the_drawing_holds_nothing_of_what_a_seed_draws() -> None:
     """Two arrays built to one drawing differ in every value; their drawings in none."""
-    from drawing import drawing
-
     one, other = (World(WorldSettings(channels=4, workmanship=NOMINAL), seed) for seed in (1, 2))
     assert np.max(np.abs(one.capacitances() / other.capacitances() - 1.0)) > 0.05
     drawn = [

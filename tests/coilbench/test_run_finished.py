@@ -114,7 +114,7 @@ def test_every_event_is_one_line_with_its_time(finished) -> None:
     events = [json.loads(line, parse_constant=refuse_constant) for line in lines]
     assert [event["utc"] for event in events] == sorted(event["utc"] for event in events)
     kinds = {event["kind"] for event in events}
-    assert {"step", "tune.moved", "tune.finished", "characterise.finished", "scan.progress"} <= kinds
+    assert {"step", "tune.swept", "tune.finished", "characterise.finished", "scan.progress"} <= kinds
     assert "failed" not in kinds
 
 

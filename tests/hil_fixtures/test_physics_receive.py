@@ -429,7 +429,7 @@ def test_steady_state_after_ninety_degrees(flip: float, ratio: float, expected: 
 
 
 def test_thirty_two_shots_take_less_than_the_time_of_one_repetition(tuned: World) -> None:
-    """32 shots, 8 channels, 520 samples, noise included: best of four below 50 ms (16 ms when idle)."""
+    """32 shots, 8 channels, 520 samples, noise included: best of four below 100 ms (16 ms when idle)."""
     import time
 
     durations = []
@@ -438,7 +438,7 @@ def test_thirty_two_shots_take_less_than_the_time_of_one_repetition(tuned: World
         begin = time.perf_counter()
         tuned.sample(shots, range(8), carrier(tuned), 0.0, INTERVAL, 520)
         durations.append(time.perf_counter() - begin)
-    assert min(durations) < 50e-3
+    assert min(durations) < 100e-3
 
 
 @pytest.mark.parametrize(
