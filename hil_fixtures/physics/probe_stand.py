@@ -158,7 +158,7 @@ class ProbeStand:
         cables = self._world.cables
         extended = Cables(
             np.append(cables.delay, np.zeros(2)),
-            np.append(cables.directivity, np.zeros(2)),
+            np.append(cables.directivity, np.zeros(2, dtype=np.complex128)),
             np.append(cables.directivity_delay, np.zeros(2)),
         )
         return extended.show(self.scattering(axis), axis)
