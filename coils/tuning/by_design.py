@@ -46,6 +46,8 @@ _LEAST_NOISE: Final = 1e-3
 _MOST_NOISE: Final = 2e-2
 #: With this misfit believed, a fit comes through where a sharper one is caught.
 _CAUTIOUS: Final = 0.05
+#: Iterations of a fit that must see the least displacement.
+_PATIENT: Final = 20
 #: Every other point of the first sweep is enough once its dips have been found.
 _THINNED: Final = 2
 #: A move that would change no reflection by more than this is not worth the gears' wear.
@@ -215,7 +217,8 @@ def _estimated(
         still = refine(standing_still(before, moved, state.accused), observations, noise)
         estimate = min(estimate, still, key=lambda one: float(np.sum(one.cost)))
     if state.purpose is Purpose.MOTORS:
-        return estimate, observations, nobody
+        # a match trimmer's displacement shows little: the fit must go on to the end
+        return refine(estimate, observations, noise, _PATIENT, enough=0.0), observations, nobody
     if np.any(strange_channels(estimate)):
         retried = refine(refine(before, observations, _CAUTIOUS), observations, noise)
         estimate = min(estimate, retried, key=lambda one: float(np.sum(one.cost)))

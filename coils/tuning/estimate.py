@@ -144,14 +144,17 @@ def refine(
     fit = _Fit(estimate.prior, observations, noise)
     point = fit.point(estimate)
     state = fit.evaluate(point)
-    damping = _DAMPING
+    damping, couples = _DAMPING, True
     for _ in range(iterations):
-        trial = fit.evaluate(fit.stepped(state, damping))
+        trial = fit.evaluate(fit.stepped(state, damping, couples=couples))
         if trial.cost < state.cost:
             gain = (state.cost - trial.cost) / state.cost
-            state, damping = trial, 0.2 * damping
+            state, damping, couples = trial, 0.2 * damping, True
             if gain < enough:
                 break
+        elif couples:
+            # a channel that stands elsewhere makes its couplings look wrong: leave them for now
+            couples = False
         else:
             damping *= 10.0
             if damping > 1e4:
@@ -324,14 +327,16 @@ class _Fit:
             chain[:, self.first_delay + arm, len(self.moving) + arm] = 1.0
         return chain
 
-    def stepped(self, state: _State, damping: float) -> _Point:
-        """Return the point after a damped Gauss-Newton step of all channels and a fit of all couplings."""
+    def stepped(self, state: _State, damping: float, *, couples: bool) -> _Point:
+        """Return the point after a damped Gauss-Newton step of all channels and, if asked, of couplings."""
         scaled = state.normal * self.widths[:, :, None] * self.widths[:, None, :]
         pull = state.gradient * self.widths - self.deviations(state.point) / self.widths
         own = np.arange(self.size)
         scaled[:, own, own] += 1.0 + damping * (1.0 + scaled[:, own, own])
         step = np.linalg.solve(scaled, pull[:, :, None])[:, :, 0] * self.widths
         point = self.moved(state.point, step)
+        if not couples:
+            return point
         return replace(point, belief=_with_couplings(self.prior, point.belief, self.observations, state))
 
 
