@@ -7,7 +7,7 @@ perfect; `HARD` is about twice as bad as `NOMINAL`, beyond the travel of many tr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
@@ -105,19 +105,8 @@ NOMINAL: Final = Workmanship(
 
 #: As nominal, with 15 mm of trimmer leads (1 nH to 5 mm of wire), a connector's stray capacitance, cables
 #: that warmed up, and the residual directivity of a worn calibration kit.
-UNMODELLED: Final = Workmanship(
-    loop=0.03,
-    part=0.02,
-    neighbour_coupling=0.0025,
-    other_coupling=0.0025,
-    reworked_beyond=1.6,
-    trimmer_span=0.025,
-    trimmer_offset=0.025,
-    trimmer_bend=0.022,
-    trimmer_wave=0.008,
-    start=0.28,
-    play_deviation=4.0,
-    load=0.20,
+UNMODELLED: Final = replace(
+    NOMINAL,
     lead=3e-9,
     port_capacitance=1e-12,
     delay=30e-12,

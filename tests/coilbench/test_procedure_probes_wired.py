@@ -1,8 +1,7 @@
 """Detuning, preamplifier decoupling and Q by two probes, over real wires, against one channel's circuit.
 
-The truth is the ring of one channel alone, written down here as parallel and series impedances: loop, 23Na
-section, 1H section, with what their ports end in and the diodes' branches. All other channels are detuned
-while one is measured.
+The truth is one channel's ring written as impedances, with what its ports end in and the diodes' branches.
+All other channels are detuned while one is measured.
 """
 
 from __future__ import annotations
@@ -18,18 +17,14 @@ import pytest
 from scipy.optimize import brentq
 
 from coilbench import procedures as do
-from coilbench.base.errors import InstrumentError, InstrumentFault, MeasurementError, RunAborted
-from coilbench.procedures.probing import bias_off_afterwards
-from coilbench.procedures.qfactor import find_peak
+from coilbench.base.errors import InstrumentError, MeasurementError, RunAborted
 from drivers.actuators.tune_controller import open_tuner
 from drivers.analyzers.rohde_schwarz_znb import open_analyzer
-from hil_fixtures.in_memory import MemoryTuner
 from hil_fixtures.instruments.lab import Lab
 from hil_fixtures.physics import parts
 from hil_fixtures.physics.network import loop_impedance
 from hil_fixtures.physics.probe_stand import Preamplifiers, StandSettings
 from hil_fixtures.physics.probes import ProbePair
-from hil_fixtures.physics.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +33,7 @@ if TYPE_CHECKING:
     from coilbench.procedures.detune import DetuningResult
     from coilbench.procedures.qfactor import QResult
     from drivers.protocols import TransientAnalyzer, Tuner
+    from hil_fixtures.physics.world import World
 
 PROBES = do.ProbeReading((17, 18))
 BIAS = 0.08
@@ -79,6 +75,15 @@ def stand(seed: int, phase_error: float = 0.0, residual: float = 1e-4) -> Iterat
             do.NucleusPorts("1H", high, tuple(range(9, 17)), "h"),
         )
         yield Stand(lab, analyzer, tuner, nuclei)
+
+
+def procedures(bench: Stand) -> list[tuple[Callable[..., object], object]]:
+    """Return what reads probes, each with a plan."""
+    return [
+        (do.measure_detuning, do.DetunePlan(bench.nuclei, PROBES, None, BIAS, False, None)),
+        (do.measure_decoupling, do.DecouplePlan(bench.nuclei, PROBES)),
+        (do.measure_q, do.QPlan(bench.nuclei, probes=(17, 18))),
+    ]
 
 
 def ring(
@@ -343,15 +348,7 @@ def test_q_by_reflection_needs_no_probes_and_counts_the_other_port_as_loss() -> 
 def test_an_abort_leaves_bias_and_rf_off_and_everything_connected(moment: int) -> None:
     """Stopped at the first reading or later, in each of the three procedures."""
     with stand(5) as bench:
-        plans: list[tuple[Callable[..., object], object]] = [
-            (
-                do.measure_detuning,
-                do.DetunePlan(bench.nuclei, PROBES, with_phantom_out=False, switching=None),
-            ),
-            (do.measure_decoupling, do.DecouplePlan(bench.nuclei, PROBES)),
-            (do.measure_q, do.QPlan(bench.nuclei, probes=(17, 18))),
-        ]
-        for measure, plan in plans:
+        for measure, plan in procedures(bench):
             asked: list[bool] = []
 
             def abort(asked: list[bool] = asked) -> bool:
@@ -421,32 +418,6 @@ def test_an_abort_stays_the_error_where_nobody_is_there_to_undo() -> None:
         assert bench.is_safe
 
 
-def test_one_channel_that_refuses_keeps_no_other_channel_biased() -> None:
-    """Channel 2 cannot be switched off: all others are, and the refusal is on the error."""
-
-    class Stubborn(MemoryTuner):
-        def set_bias(self, channel: int, current: float, /) -> float:
-            if channel == 2 and current == 0.0 and any(bias()):
-                raise InstrumentFault(self.name, "channel 2 refuses")
-            return super().set_bias(channel, current)
-
-    def bias() -> list[float]:
-        return [world.bias(channel) for channel in range(1, 9)]
-
-    def fail_while_biased() -> None:
-        with bias_off_afterwards(tuner, range(1, 9)):
-            for channel in range(1, 9):
-                tuner.set_bias(channel, BIAS)
-            raise ValueError("in between")
-
-    world = World.tuned(5)
-    tuner = Stubborn(world)
-    with pytest.raises(ValueError, match="in between") as caught:
-        fail_while_biased()
-    assert bias() == [0.0, BIAS, *6 * [0.0]]
-    assert any("channel 2 refuses" in note for note in caught.value.__notes__)
-
-
 def test_an_operator_who_cannot_leaves_the_bench_safe() -> None:
     """The refusal is raised as it is; no bias stays on."""
 
@@ -508,12 +479,7 @@ def test_intervals_of_the_depth_hold_what_they_promise() -> None:
 def test_probes_that_see_each_other_are_refused_before_anything_is_measured() -> None:
     """An overlap that leaves k = 0.3 %, -50 dB at 1H: every procedure says so and asks for nothing more."""
     with stand(6, residual=3e-3) as bench:
-        plans: list[tuple[Callable[..., object], object]] = [
-            (do.measure_detuning, do.DetunePlan(bench.nuclei, PROBES)),
-            (do.measure_decoupling, do.DecouplePlan(bench.nuclei, PROBES)),
-            (do.measure_q, do.QPlan(bench.nuclei, probes=(17, 18))),
-        ]
-        for measure, plan in plans:
+        for measure, plan in procedures(bench):
             with pytest.raises(MeasurementError, match="the probes see each other"):
                 measure(bench.analyzer, bench.tuner, plan, ask=bench.lab.operator)
             assert bench.is_safe
@@ -532,13 +498,3 @@ def test_probes_that_see_no_channel_are_told_so() -> None:
             do.measure_detuning(bench.analyzer, bench.tuner, plan, ask=nowhere)
         assert "channel 1, 23Na" in caught.value.__notes__
         assert bench.is_safe
-
-
-def test_a_peak_is_found_with_its_width_and_one_at_the_end_is_refused() -> None:
-    axis = np.linspace(30e6, 36e6, 1201)
-    power = 1 / (1 + (2 * (axis - 33.2e6) / 0.2e6) ** 2)
-    centre, width = find_peak(axis, power)
-    assert centre == pytest.approx(33.2e6, abs=5e3)
-    assert width == pytest.approx(0.2e6, abs=11e3)
-    with pytest.raises(MeasurementError, match="sweep wider"):
-        find_peak(axis[:600], power[:600])

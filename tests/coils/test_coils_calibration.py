@@ -1,25 +1,23 @@
-"""Calibration: solutions on a simulated analyzer, error budgets against trials, records, validity."""
+"""Calibration: solutions on a simulated analyzer, error budgets against trials, records."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from coilbench.base.errors import MeasurementError, StorageError
-from coilbench.base.verdict import Verdict, judge
+from coilbench.base.verdict import Verdict
 from coils.calibration import (
     CalibrationRecord,
-    Conditions,
     DefinitionUncertainty,
     Kit,
     MeasuredStandard,
     OffsetStandard,
     ThruStandard,
-    ValidityLimits,
     calibration_steps,
     correct_one_path,
     deembed,
@@ -28,12 +26,9 @@ from coils.calibration import (
     ideal_kit,
     load_record,
     measure_drift,
-    objections,
-    require_valid,
     save_record,
     solve_correction,
     verify,
-    withhold_verdicts,
 )
 from coils.calibration.budget import COVERAGE, record_budget, reflection_residuals
 
@@ -453,64 +448,6 @@ def test_a_record_needs_all_its_sweeps_and_a_time_zone():
         replace(record, raw={name: s for name, s in record.raw.items() if name != "load-1"})
     with pytest.raises(ValueError, match="time zone"):
         replace(record, created=NOON.replace(tzinfo=None))
-
-
-# -- validity ---------------------------------------------------------------------------------------
-
-
-def conditions(**changes):
-    standard = {
-        "now": NOON + timedelta(hours=1),
-        "temperature": 295.4,
-        "instrument": "vna,1",
-        "frequencies": F,
-        "settings": {"power_dbm": -10.0, "if_bandwidth": 1e3},
-        "drift": 0.002,
-    }
-    return Conditions(**(standard | changes))
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"now": NOON + timedelta(hours=10, minutes=6)}, "10.1 h old, allowed 10 h"),
-        ({"now": NOON - timedelta(minutes=1)}, "in the future"),
-        ({"temperature": 296.1}, r"made at 21.9 °C, now 23.0 °C, allowed ±1 K"),
-        ({"temperature": 293.9}, "allowed ±1 K"),
-        ({"temperature": None}, "temperature now is not known"),
-        ({"drift": 0.02}, "drifted by 0.02, allowed 0.01"),
-        ({"drift": float("nan")}, "drifted"),
-        ({"instrument": "vna,2"}, "used with vna,2"),
-        ({"frequencies": F * 1.001}, "other frequencies"),
-        ({"frequencies": F[1:]}, "other frequencies"),
-        ({"settings": {"power_dbm": 0.0}}, "power_dbm = -10, used with 0"),
-        ({"settings": {}}, "used with nothing"),
-    ],
-)
-def test_what_is_not_valid_gives_no_verdict(changes, text):
-    """Each objection is named, raises, and turns a pass into inconclusive."""
-    record = record_of("sol", (1,), Analyzer(1), ideal_kit())
-    with pytest.raises(MeasurementError, match=text):
-        require_valid(record, conditions(**changes))
-    passed = judge("reflection 1", -25.0, "dB", uncertainty=0.5, at_most=-20.0)
-    found = objections(record, conditions(**changes))
-    assert len(found) == 1
-    (withheld,) = withhold_verdicts([passed], found)
-    assert withheld.verdict is Verdict.INCONCLUSIVE
-    assert withheld.value == passed.value
-
-
-def test_a_valid_calibration_has_no_objection_and_leaves_verdicts_alone():
-    """Also without a drift check and without a recorded temperature; several objections are all told."""
-    record = record_of("sol", (1,), Analyzer(1), ideal_kit())
-    require_valid(record, conditions())
-    require_valid(replace(record, temperature=None), conditions(temperature=None, drift=None))
-    passed = judge("x", 1.0, "", at_most=2.0)
-    assert withhold_verdicts([passed], ()) == (passed,)
-    limits = ValidityLimits(age=timedelta(minutes=30), temperature_change=0.2)
-    assert len(objections(record, conditions(), limits)) == 2
-    with pytest.raises(ValueError, match="time zone"):
-        objections(record, conditions(now=datetime(2024, 5, 6)))  # noqa: DTZ001 - what is refused
 
 
 # -- verification and drift -------------------------------------------------------------------------
