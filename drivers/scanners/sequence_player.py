@@ -34,6 +34,8 @@ _LOAD_TIMEOUT: Final = 60.0
 #: Seconds that playing may take besides the repetitions: waiting for the receivers (2 s, section 3) and
 #: margin.
 _PLAY_MARGIN: Final = 10.0
+#: Seconds that the player may take to be idle after it has been told to stop.
+_STOP_TIME: Final = 10.0
 #: Seconds between two looks at the player: at first, and at most.
 _LOOK: Final = (0.002, 0.05)
 
@@ -95,6 +97,8 @@ class SequencePlayer:
         self._repetitions = 0
         self._repetition_time = 0.0
         self._deadline = 0.0
+        # told to stop (above, too), not yet seen idle: SEQ:ABOR is accepted before the player has stopped
+        self._is_stopping = True
         self._feeder: Final = WatchdogFeeder(session.name, watchdog, self._feed)
         self._is_rf_wanted = False
         self._closed = False
@@ -137,6 +141,7 @@ class SequencePlayer:
         with self._session.link.lock:
             # a message of the session's own first: it comes back from an earlier failure when it must
             self._session.query("SEQ:STAT?")
+            self._await_stopped()
             try:
                 self._session.link.write(
                     f"SEQ:LOAD #{len(length)}{length}".encode("ascii") + payload + b"\n",
@@ -188,6 +193,7 @@ class SequencePlayer:
             The player does not answer, is gone, or answers what the protocol does not allow.
         """
         self._feeder.raise_failure()
+        self._await_stopped()
         self._session.configure(f"SEQ:PLAY {first},{count}")
         self._deadline = time.monotonic() + count * self._repetition_time + _PLAY_MARGIN
 
@@ -210,10 +216,10 @@ class SequencePlayer:
                     self.name, f"expected IDLE, WAITING or PLAYING, got '{state[:80]}'", "SEQ:STAT?"
                 )
             if abort():
-                self._session.configure("SEQ:ABOR")
+                self._stop()
                 raise RunAborted(f"{self.name}: playing was stopped on request")
             if time.monotonic() > self._deadline:
-                self._session.configure("SEQ:ABOR")
+                self._stop()
                 raise ReplyTimeout(
                     self.name, "has not played the repetitions in their time; stopped", "SEQ:PLAY"
                 )
@@ -250,7 +256,27 @@ class SequencePlayer:
         self._closed = True
         self._session.close()
 
+    def _stop(self) -> None:
+        self._is_stopping = True
+        self._session.configure("SEQ:ABOR")
+
+    def _await_stopped(self) -> None:
+        pause, longest = _LOOK
+        deadline = time.monotonic() + _STOP_TIME
+        while self._is_stopping:
+            state = self._session.query("SEQ:STAT?")
+            if state == "IDLE":
+                self._is_stopping = False
+            elif time.monotonic() > deadline:
+                raise ReplyTimeout(
+                    self.name, f"is still {state[:80]} {_STOP_TIME:g} s after it was stopped", "SEQ:ABOR"
+                )
+            else:
+                time.sleep(pause)
+                pause = min(longest, pause * 2)
+
     def _switch_off(self) -> None:
+        self._is_stopping = True
         self._session.configure("OUTP OFF", "SEQ:ABOR")
         if self._rf_is_on():
             raise InstrumentFault(self.name, "the RF amplifier is still on", "OUTP OFF")

@@ -27,6 +27,7 @@ from drivers.address import open_link
 from drivers.scanners.sequence_player import SequencePlayer, open_scanner
 from drivers.scpi import ScpiSession
 from hil_fixtures.instruments.lab import Lab
+from hil_fixtures.instruments.trigger_line import TriggerLine
 
 if TYPE_CHECKING:
     from drivers.protocols import Scanner
@@ -231,6 +232,24 @@ def test_abort_stops_playing(sequence):
             scanner.wait(abort=lambda: True)
         scanner.play(0, 1)
         scanner.wait()
+
+
+def test_a_player_that_stops_slowly_is_awaited(lab, sequence, monkeypatch):
+    """It accepts the abort before it has stopped: a load or a play straight after is not refused."""
+
+    def slowly(*_: object) -> bool:
+        time.sleep(0.3)
+        return False
+
+    monkeypatch.setattr(TriggerLine, "wait_armed", slowly)
+    with contextlib.closing(open_scanner(lab.addresses["scanner"], name="scanner")) as scanner:
+        scanner.load(sequence)
+        for again in (lambda: scanner.play(0, 1), lambda: scanner.load(sequence)):
+            scanner.play(0, 20)
+            with pytest.raises(RunAborted, match="scanner"):
+                scanner.wait(abort=lambda: True)
+            again()
+            scanner.make_safe()
 
 
 def test_a_scanner_that_hangs_is_a_timeout_and_can_be_used_again(lab, sequence):
