@@ -27,6 +27,7 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "coilbench.stamp"
+PEERS_STAMP = VENV / "peers.stamp"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 NEEDED = (3, 11)
 
@@ -45,12 +46,26 @@ def pins() -> str:
     return digest.hexdigest()
 
 
-def requirements() -> list[str]:
-    """Return the build tools, then run-time and development requirements, as pyproject.toml lists them."""
+def requirements(*groups: str) -> list[str]:
+    """Return what pyproject.toml lists in its dependency ``groups``; "run" are those of the product."""
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    listed = {**project["dependency-groups"], "run": project["project"]["dependencies"]}
+    return [line for group in groups for line in listed[group]]
+
+
+def pip_install(what: list[str]) -> None:
+    """Install into .venv at the versions of constraints.txt, or leave with a sentence."""
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if (ROOT / "wheelhouse").is_dir():
+        pip += ["--no-index", "--find-links", str(ROOT / "wheelhouse")]
+    pip += ["--constraint", str(ROOT / "constraints.txt")]
+    if subprocess.run([*pip, *what], check=False).returncode:
+        fail(
+            "the installation failed (pip's words are above); it needs the Python package index, "
+            "or a folder wheelhouse/ with all wheels beside bench.py."
+        )
 
 
 def install() -> None:
@@ -67,17 +82,8 @@ def install() -> None:
     if VENV.exists():
         shutil.rmtree(VENV)
     venv.create(VENV, with_pip=True)
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    if (ROOT / "wheelhouse").is_dir():
-        pip += ["--no-index", "--find-links", str(ROOT / "wheelhouse")]
-    pip += ["--constraint", str(ROOT / "constraints.txt")]
-    ourselves = ["--no-build-isolation", "--no-deps", "--editable", str(ROOT)]
-    for what in (requirements(), ourselves):
-        if subprocess.run([*pip, *what], check=False).returncode:
-            fail(
-                "the installation failed (pip's words are above); it needs the Python package index, "
-                "or a folder wheelhouse/ with all wheels beside bench.py."
-            )
+    pip_install(requirements("run", "dev"))
+    pip_install(["--no-build-isolation", "--no-deps", "--editable", str(ROOT)])
     STAMP.write_text(pins(), encoding="ascii")
 
 
@@ -114,6 +120,10 @@ def main() -> int:
         fail(f"needs Python {NEEDED[0]}.{NEEDED[1]} or newer; this is {sys.version.split()[0]}.")
     if not installed():
         install()
+    if sys.argv[1:2] == ["bench"] and not PEERS_STAMP.exists():
+        print("coilbench: installing the benchmarks' peers into .venv (once) ...", file=sys.stderr)
+        pip_install(requirements("peers"))
+        PEERS_STAMP.touch()
     code = 0
     for command in commands(sys.argv[1:]):
         directory = ROOT if sys.argv[1:2] in (["test"], ["check"]) else None
