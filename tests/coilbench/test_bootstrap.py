@@ -168,5 +168,5 @@ def test_the_python_asked_for_is_the_one_of_the_package(bench: ModuleType, check
 
 def test_what_is_installed_is_what_pyproject_lists(bench: ModuleType) -> None:
     """Run-time and development requirements, and the build tools that an editable installation needs."""
-    names = {requirement.split(">")[0] for requirement in bench.requirements()}
+    names = {requirement.split(">")[0] for requirement in bench.requirements("run", "dev")}
     assert {"numpy", "typer", "pytest", "ruff", "hatchling", "editables"} <= names
