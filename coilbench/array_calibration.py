@@ -89,7 +89,9 @@ def calibrate_array(
         It could not be calibrated.
     """
     names = ("analyzer",)
-    with array_run(bench, runs, "calibrate", watcher, instruments=names, pairwise=wish.pairwise) as run:
+    with array_run(
+        bench, runs, "calibrate", watcher, instruments=names, ports_at_once=2 if wish.pairwise else None
+    ) as run:
         run.step("Calibrate")
         plan = run.character_plan()
         ports = tuple(sorted(port for group in plan.nuclei for port in group.ports))

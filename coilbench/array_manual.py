@@ -66,7 +66,7 @@ def tune_array_by_hand(
         The array could not be tuned; the trimmers stay as they are.
     """
     with array_run(
-        bench, runs, "tune", watcher, serial_number=serial_number, instruments=("analyzer",)
+        bench, runs, "tune", watcher, serial_number=serial_number, instruments=("analyzer",), ports_at_once=1
     ) as run:
         file = run.file
         run.step("Tune and match by hand")

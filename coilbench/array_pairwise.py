@@ -125,7 +125,7 @@ def sweep_pairwise(
     loads = _loads(character_plan(file), wish)
     names = ("analyzer", "tuner") if tuner else ("analyzer",)
     with array_run(
-        bench, runs, "sweep", watcher, serial_number=serial_number, instruments=names, pairwise=True
+        bench, runs, "sweep", watcher, serial_number=serial_number, instruments=names, ports_at_once=2
     ) as run:
         prepared = _prepare(run, wish, loads)
         device, notices = _measure(run, prepared, operator)

@@ -121,7 +121,7 @@ def array_run(
     *,
     serial_number: str | None = None,
     instruments: Sequence[str] = ("analyzer", "tuner"),
-    pairwise: bool = False,
+    ports_at_once: int | None = None,
 ) -> Iterator[ArrayRun]:
     """Open an array's instruments and a run folder, guarded; leave outputs off and everything closed.
 
@@ -139,8 +139,8 @@ def array_run(
         Of the coil on the bench now, where it is another one than the bench file says.
     instruments
         Which instruments to open.
-    pairwise
-        The analyzer may have fewer ports than the array; at least two.
+    ports_at_once
+        How many of the array's ports are connected to the analyzer at a time; None: all.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def array_run(
         actions = tuple(action for action in safe_actions(file) if action.name in instruments)
         with Guardian(actions, folder.path / "guardian.jsonl", timeout=_SILENCE) as guardian:
             folder.emit(Event("step", "Open instruments"))
-            with open_some(file, instruments, pairwise=pairwise) as opened:
+            with open_some(file, instruments, ports_at_once=ports_at_once) as opened:
                 for instrument in opened.values():
                     folder.emit(Event("instrument", f"{instrument.name}: {instrument.identity}"))
                 yield ArrayRun(kind, file, folder, datetime.now(UTC), opened, lambda: guardian.is_lost)

@@ -94,7 +94,7 @@ def open_bench(source: str | Path | BenchFile, /) -> Bench:
         One or more instruments could not be opened; all of them are named.
     """
     file = source if isinstance(source, BenchFile) else read_bench_file(Path(source))
-    opened = _open_all(openers(file))
+    opened = _open_all(_chosen(file, ("analyzer", "tuner", "receiver", "scanner")))
     bench = Bench(file, **cast("Any", opened))
     try:
         bench.make_safe()
@@ -107,7 +107,7 @@ def open_bench(source: str | Path | BenchFile, /) -> Bench:
 
 @contextlib.contextmanager
 def open_some(
-    file: BenchFile, names: Sequence[str], /, *, pairwise: bool = False
+    file: BenchFile, names: Sequence[str], /, *, ports_at_once: int | None = None
 ) -> Iterator[Mapping[str, Instrument]]:
     """Open only some instruments of a bench file, make them safe, and leave them safe and closed.
 
@@ -115,22 +115,21 @@ def open_some(
     ----------
     names
         Such as ``("analyzer", "tuner")``, as the tables of the bench file are called.
-    pairwise
-        The array's ports are connected to the analyzer pair by pair: two analyzer ports are enough.
+    ports_at_once
+        How many of the array's ports are connected to the analyzer at a time, 2 for pair by pair; None: all.
 
     Raises
     ------
     BenchFileError
-        The file expects ports or axes that these instruments do not have.
+        The file lacks one of them, or expects ports or axes that they do not have.
     ConnectionFailed
         One or more of them could not be opened.
     """
-    every = openers(file)
-    opened = _open_all({name: every[name] for name in names})
+    opened = _open_all(_chosen(file, names))
     instruments = tuple(opened.values())
     try:
         make_all_safe(instruments)
-        _check_fit(file, opened, pairwise=pairwise)
+        _check_fit(file, opened, ports_at_once)
         yield opened
     except BaseException as error:
         try:
@@ -184,7 +183,24 @@ def _open_all(opening: Mapping[str, Callable[[], Instrument]]) -> dict[str, Inst
     return opened
 
 
-def _check_fit(file: BenchFile, opened: Mapping[str, Instrument], *, pairwise: bool = False) -> None:
+def _chosen(file: BenchFile, names: Sequence[str]) -> dict[str, Callable[[], Instrument]]:
+    """Return what opens the instruments ``names``.
+
+    Raises
+    ------
+    BenchFileError
+        The file does not have all of them.
+    """
+    every = openers(file)
+    if missing := [name for name in names if name not in every]:
+        tables = ", ".join(f"[instruments.{name}]" for name in missing)
+        raise BenchFileError(
+            f"the bench file of {file.name!r} has no {tables}, which this needs; add what is missing"
+        )
+    return {name: every[name] for name in names}
+
+
+def _check_fit(file: BenchFile, opened: Mapping[str, Instrument], ports_at_once: int | None = None) -> None:
     """Say what the file expects of the open instruments and they do not have.
 
     Raises
@@ -197,9 +213,9 @@ def _check_fit(file: BenchFile, opened: Mapping[str, Instrument], *, pairwise: b
     if "analyzer" in opened:
         analyzer = cast("NetworkAnalyzer", opened["analyzer"])
         count = analyzer.port_count
-        if pairwise and count < 2:
-            mismatches.append(f"pairs of ports need an analyzer with two; {analyzer.name} has {count}")
-        elif not pairwise and highest > count:
+        if ports_at_once is not None and count < ports_at_once:
+            mismatches.append(f"{ports_at_once} ports at a time need as many; {analyzer.name} has {count}")
+        elif ports_at_once is None and highest > count:
             mismatches.append(
                 f"[array.ports] names port {highest}, but {analyzer.name} has {count} ports; "
                 "`coilbench sweep --pairwise` measures pair by pair"
@@ -244,7 +260,7 @@ def _close(opened: Mapping[str, Instrument]) -> None:
 
 
 def openers(file: BenchFile) -> dict[str, Callable[[], Instrument]]:
-    """Return what opens each instrument, by the name of its table in the bench file.
+    """Return what opens each instrument that the bench file has, by the name of its table.
 
     Parameters
     ----------
@@ -262,21 +278,18 @@ def openers(file: BenchFile) -> dict[str, Callable[[], Instrument]]:
         )
         return analyzer if places.switch is None else _behind(analyzer, places.switch)
 
-    return {
-        "analyzer": open_analyzer,
-        "tuner": lambda: registry.open_instrument(
-            places.tuner.driver, places.tuner.address, name="tuner", bias_limit=limits.bias_current
-        ),
-        "receiver": lambda: registry.open_instrument(
-            places.receiver.driver,
-            places.receiver.addresses,
-            name="receiver",
-            full_scale=places.receiver.full_scale,
-        ),
-        "scanner": lambda: registry.open_instrument(
-            places.scanner.driver, places.scanner.address, name="scanner"
-        ),
-    }
+    every: dict[str, Callable[[], Instrument]] = {"analyzer": open_analyzer}
+    if (tuner := places.tuner) is not None:
+        every["tuner"] = lambda: registry.open_instrument(
+            tuner.driver, tuner.address, name="tuner", bias_limit=limits.bias_current
+        )
+    if (receiver := places.receiver) is not None:
+        every["receiver"] = lambda: registry.open_instrument(
+            receiver.driver, receiver.addresses, name="receiver", full_scale=receiver.full_scale
+        )
+    if (scanner := places.scanner) is not None:
+        every["scanner"] = lambda: registry.open_instrument(scanner.driver, scanner.address, name="scanner")
+    return every
 
 
 def _behind(analyzer: Instrument, place: Switch) -> Instrument:
@@ -334,4 +347,5 @@ def safe_actions(file: BenchFile, /) -> tuple[SafeAction, ...]:
             ("analyzer", places.analyzer),
             ("tuner", places.tuner),
         )
+        if place is not None
     )

@@ -123,9 +123,11 @@ class Instruments(Table):
     """All instruments of the bench."""
 
     analyzer: Instrument
-    tuner: Instrument
-    receiver: Boards
-    scanner: Instrument
+    tuner: Instrument | None = Field(
+        default=None, description="Not needed where trimmers are turned by hand."
+    )
+    receiver: Boards | None = Field(default=None, description="Needed for scans only.")
+    scanner: Instrument | None = Field(default=None, description="Needed for scans only.")
     switch: Switch | None = Field(default=None, description="Only where the analyzer has too few ports.")
 
     @field_validator("analyzer", "tuner", "receiver", "scanner", "switch")

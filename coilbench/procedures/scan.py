@@ -107,11 +107,16 @@ def scan_phantom(
 
     Raises
     ------
+    BenchFileError
+        The bench file has no receiver.
     DataLost, InstrumentError, RunAborted, StorageError
         What was handed on before is in ``raw.mrd``.
     """
     file = bench.file
     plan = scan_plan(file)
+    boards = file.instruments.receiver
+    if boards is None:
+        raise BenchFileError("a scan needs [instruments.receiver]; the bench file has none")
     scan = prepare_scan(bench.scanner, bench.receiver, plan)
     write_atomically(folder / "scan.seq", scan.sequence)
     labels = [f"{file.array.serial_number} ch{number + 1}" for number in range(file.array.channels)]
@@ -133,7 +138,7 @@ def scan_phantom(
                 repetition=repetition,
                 abort=abort,
                 on_event=on_event,
-                full_scale=file.instruments.receiver.full_scale,
+                full_scale=boards.full_scale,
             )
             with closing(scanning) as spokes:
                 for acquisition in writer.record(spokes):

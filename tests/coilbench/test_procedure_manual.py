@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from coilbench.base.errors import RunAborted
+from coilbench.array_manual import Screwdriver as AtTheTrimmers
+from coilbench.array_manual import tune_array_by_hand
+from coilbench.base.errors import BenchFileError, RunAborted
+from coilbench.base.events import ignore
+from coilbench.base.verdict import Verdict
+from coilbench.bench import open_bench
 from coilbench.procedures.manual import HandPlan, LiveView, Reply, tune_by_hand
 from coilbench.procedures.tune_plan import NucleusPorts
+from coilbench.simulated_bench import DEFAULT_ADDRESSES, bench_file_text
 from coilbench.simulated_drawing import drawing
 from coilbench.terminal_tuning import draw_live, live_words
 from coils.tuning.gauge import Advice
@@ -22,10 +28,19 @@ from hil_fixtures.instruments.nanovna_h import NanoVnaH
 from hil_fixtures.physics.world import World, WorldSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from coilbench.base.events import Event
 
 #: What a hand's intention and its turn differ by, relative (standard deviation).
 CLUMSINESS = 0.12
+
+#: All instruments of a person with a screwdriver.
+NANOVNA = """[instruments.analyzer]
+driver = "nanovna-h"
+address = "{}"
+
+"""
 
 #: The rim and the circles r = 1 and x = ±1 of a Smith chart, a trace at its left, dot and target.
 CHART = [
@@ -249,6 +264,38 @@ def test_a_nanovna_tunes_one_port_after_the_other_over_its_line() -> None:
             result = tune_by_hand(analyzer, wanted, ask=ask, show=person.show)
     assert result.reached
     assert true_levels(world).max() < -19.0
+
+
+def test_a_bench_of_one_nanovna_is_guided_and_judged_by_its_reflections(tmp_path: Path) -> None:
+    """No tuner, receiver or scanner in its file; the array has more ports than the analyzer."""
+    world = World.tuned(4, WorldSettings(channels=2))
+    with NanoVnaH(world, (1, 2), seed=1, kind="socket") as line:
+        asked: list[str] = []
+
+        def ask(sentence: str) -> Reply:
+            found = re.match(r"Connect port (\d+) to the analyzer's port 1", sentence)
+            assert found is not None
+            asked.append(found[1])
+            line.ports = (int(found[1]), 1 + int(found[1]) % 4)
+            return Reply.READY
+
+        text = bench_file_text(DEFAULT_ADDRESSES)
+        for old, new in (
+            (r"(?s)\[instruments\.analyzer\].*(?=# --- the coil array)", NANOVNA.format(line.address)),
+            ("channels = 8", "channels = 2"),
+            (r'"23Na" = \[1, 2, .*\]', '"23Na" = [1, 2]'),
+            (r'"1H" = \[9, 10, .*\]', '"1H" = [3, 4]'),
+        ):
+            text = re.sub(old, new, text, count=1)
+        bench = tmp_path / "bench.toml"
+        bench.write_text(text, encoding="utf-8")
+        hand = AtTheTrimmers(ask, lambda _: True, "more", {})
+        outcome = tune_array_by_hand(bench, tmp_path / "runs", ignore, hand)
+        with pytest.raises(BenchFileError, match=r"no \[instruments.tuner\], \[instruments.receiver\], "):
+            open_bench(bench)
+    assert asked == ["1", "2", "3", "4"]
+    assert outcome.verdict is Verdict.PASS
+    assert outcome.judged[0].name == "worst reflection (port 3)"
 
 
 def test_the_live_view_is_drawn_with_dot_target_and_words() -> None:
