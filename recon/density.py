@@ -6,6 +6,7 @@ is 1 without further scaling.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import finufft
@@ -25,6 +26,8 @@ _WINDOWS: Final[dict[str, float]] = {"none": 1.0, "hamming": 0.54}
 _SPREAD_TOLERANCE: Final = 1e-3
 
 Window = Literal["none", "hamming"]
+#: A window by its name, or any function of |k| in 1/m that is 1 at the centre (``recon.filter``).
+Taper = Window | Callable[["NDArray[np.float64]"], "NDArray[np.float64]"]
 
 
 def spoke_weights(radii: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -106,7 +109,7 @@ def solid_angles(directions: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return relative
 
 
-def window(radii: NDArray[np.floating[Any]], limit: float, kind: Window) -> NDArray[np.float64]:
+def window(radii: NDArray[np.floating[Any]], limit: float, kind: Taper) -> NDArray[np.float64]:
     """Return a radial k-space window, 1 at the centre.
 
     Parameters
@@ -117,8 +120,10 @@ def window(radii: NDArray[np.floating[Any]], limit: float, kind: Window) -> NDAr
         |k| in 1/m where the window ends.
     kind
         ``"none"`` (ones) or ``"hamming"`` (0.54 + 0.46 cos(pi k / limit): less ringing, FWHM 1.99 voxels
-        instead of 1.59).
+        instead of 1.59), or a function of |k|, which knows its own limit.
     """
+    if callable(kind):
+        return kind(np.asarray(radii, dtype=np.float64))
     share = _WINDOWS[kind]
     relative = np.minimum(np.asarray(radii, dtype=np.float64) / limit, 1.0)
     shape: NDArray[np.float64] = share + (1 - share) * np.cos(np.pi * relative)

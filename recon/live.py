@@ -14,7 +14,7 @@ import numpy as np
 
 from coilbench.base.errors import MeasurementError
 from recon.dataset import Dataset, Readout
-from recon.density import Window, spoke_weights, window
+from recon.density import Taper, spoke_weights, window
 from recon.noise import NoiseModel, NoiseScan, apply_channels
 from recon.nufft import TOLERANCE, NonUniformTransform
 
@@ -72,7 +72,7 @@ class LiveReconstruction:
     grid
         Encoded matrix and field of view.
     filter_window
-        Radial window on k-space.
+        Radial window on k-space: a name, or a filter (``recon.filter``).
     angles
         Relative solid angle of each planned spoke, by spoke number (``density.solid_angles``); None: equal.
     passband
@@ -88,7 +88,7 @@ class LiveReconstruction:
         self,
         grid: Grid,
         *,
-        filter_window: Window = "hamming",
+        filter_window: Taper = "hamming",
         angles: NDArray[np.float64] | None = None,
         passband: float | None = None,
         noise: NoiseModel | None = None,
@@ -97,7 +97,7 @@ class LiveReconstruction:
         if batch < 1:
             raise ValueError(f"a batch holds at least one spoke, got {batch}")
         self.grid = grid
-        self._window: Window = filter_window
+        self._window: Taper = filter_window
         self._angles = angles
         self._passband = passband
         self._noise = noise
@@ -216,7 +216,7 @@ class LiveReconstruction:
 def reconstruct(
     dataset: Dataset,
     *,
-    filter_window: Window = "hamming",
+    filter_window: Taper = "hamming",
     angles: NDArray[np.float64] | None = None,
     noise: NoiseModel | None = None,
     passband: float | None = None,
