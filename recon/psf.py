@@ -1,11 +1,12 @@
-"""What a ball of one material looks like in a centre-out radial image: the point spread with T2* decay.
+"""What a point or a ball of one material looks like in a centre-out radial image, with T2* decay.
 
 Signal decays while k grows, so short T2* blurs, and every vial's edge reaches into its core. For the
 radially symmetric k-space of many directions, the image of a ball is one integral:
 
     I(r) = 4 pi ∫ k² F(k) D(t(k)) / D(t(0)) H(k) sinc(2 k r) dk,
 
-with the ball's transform F, the decay D and the window H. I is 1 deep inside a large ball.
+with the ball's transform F, the decay D and the window H. I is 1 deep inside a large ball. With F = 1 it is
+the point spread, in 1/m³.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import scipy.optimize
 
 from recon.density import window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from recon.density import Window
+    from recon.density import Taper
     from recon.relaxation import Relaxation
 
 #: Steps of the integral over k: 60 per cycle of the fastest sine at 0.3 m and 100 1/m.
@@ -47,7 +49,7 @@ class RadialReadout:
 
     times: NDArray[np.float64]
     radii: NDArray[np.float64]
-    filter_window: Window
+    filter_window: Taper
     nyquist: float
 
     def __post_init__(self) -> None:
@@ -86,6 +88,85 @@ def ball_transform(radius: float, k: NDArray[np.float64]) -> NDArray[np.float64]
     return 4 * np.pi * radius**3 * shape
 
 
+def transfer_function(
+    readout: RadialReadout, relaxation: Relaxation, *, t2_star_scale: float = 1.0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return even steps of |k| in 1/m up to the end of k-space, and by what each is multiplied.
+
+    Parameters
+    ----------
+    readout
+        The spoke.
+    relaxation
+        Of the material.
+    t2_star_scale
+        Factor on the transverse times.
+
+    Returns
+    -------
+    |k| and decay (1 at the echo time) times window, shape (step,) each.
+    """
+    k = np.linspace(0.0, readout.extent, _STEPS + 1)
+    decay = relaxation.decay(readout.time_at(k), scale=t2_star_scale)
+    decay = decay / relaxation.decay(readout.echo_time, scale=t2_star_scale)
+    return k, decay * window(k, readout.nyquist, readout.filter_window)
+
+
+def point_spread(
+    readout: RadialReadout,
+    relaxation: Relaxation,
+    distances: NDArray[np.float64],
+    *,
+    t2_star_scale: float = 1.0,
+) -> NDArray[np.float64]:
+    """Return the image of a point of one unit, in 1/m³, at ``distances`` in m, same shape.
+
+    Notes
+    -----
+    4 pi ∫ H(k) k² sinc(2 k r) dk by the trapezoidal rule: exact to the square of r / 2000 voxels.
+    """
+    k, transfer = transfer_function(readout, relaxation, t2_star_scale=t2_star_scale)
+    measure = 4 * np.pi * k**2 * transfer * k[1]
+    measure[-1] *= 0.5
+    flat = np.ravel(np.asarray(distances, dtype=np.float64))
+    values = np.array([float(measure @ np.sinc(2 * k * r)) for r in flat])
+    return values.reshape(np.shape(distances))
+
+
+def full_width(readout: RadialReadout, relaxation: Relaxation, *, t2_star_scale: float = 1.0) -> float:
+    """Return the full width at half maximum of the point spread in m: the resolution of that material.
+
+    Parameters
+    ----------
+    readout
+        The spoke.
+    relaxation
+        Of the material; its decay widens the point spread.
+    t2_star_scale
+        Factor on the transverse times.
+
+    Raises
+    ------
+    ValueError
+        The point spread does not fall to half of its peak within 20 voxels.
+
+    Notes
+    -----
+    Without decay 1.5904 voxels of 1 / (2 kmax) (no window), 1.9897 (Hamming).
+    """
+
+    def excess(r: float) -> float:
+        at = point_spread(readout, relaxation, np.array([r, 0.0]), t2_star_scale=t2_star_scale)
+        return float(at[0] - 0.5 * at[1])
+
+    voxel = 0.5 / readout.extent
+    reach = np.arange(1, 81) * 0.25 * voxel
+    below = next((float(r) for r in reach if excess(float(r)) <= 0), None)
+    if below is None:
+        raise ValueError("the point spread stays above half of its peak over 20 voxels: it has no width")
+    return 2 * float(scipy.optimize.brentq(excess, below - 0.25 * voxel, below, xtol=1e-6 * voxel))
+
+
 class BallImage:
     """The image of a ball of ones as a function of the distance from its centre; 1 deep in a large ball.
 
@@ -104,12 +185,9 @@ class BallImage:
     def __init__(
         self, readout: RadialReadout, radius: float, relaxation: Relaxation, *, t2_star_scale: float = 1.0
     ) -> None:
-        step = readout.extent / _STEPS
-        k: NDArray[np.float64] = np.asarray(np.arange(_STEPS + 1) * step, dtype=np.float64)
-        decay = relaxation.decay(readout.time_at(k), scale=t2_star_scale)
-        decay = decay / relaxation.decay(readout.echo_time, scale=t2_star_scale)
-        tapered = decay * window(k, readout.nyquist, readout.filter_window)
-        integrand = 4 * np.pi * k * ball_transform(radius, k) * tapered * step
+        k, transfer = transfer_function(readout, relaxation, t2_star_scale=t2_star_scale)
+        step = float(k[1])
+        integrand = 4 * np.pi * k * ball_transform(radius, k) * transfer * step
         integrand[-1] *= 0.5
         # I(r) = ∫ 4 pi k F D H sin(2 pi k r) / (2 pi r) dk: a sine transform.
         self._distances = np.arange(_TABLE // 2) / (_TABLE * step)
