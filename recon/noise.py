@@ -75,10 +75,18 @@ class NoiseModel:
 
     @property
     def correlation(self) -> NDArray[np.complex128]:
-        """Noise correlation coefficients, complex, shape (channel, channel)."""
+        """Noise correlation coefficients, complex, shape (channel, channel); 0 with a dead channel."""
         scale = np.sqrt(np.real(np.diagonal(self.covariance)))
-        correlation: NDArray[np.complex128] = self.covariance / np.outer(scale, scale)
+        product = np.outer(scale, scale)
+        correlation: NDArray[np.complex128] = np.where(
+            product > 0, self.covariance / np.where(product > 0, product, 1), np.eye(scale.size)
+        )
         return correlation
+
+    @property
+    def dead_channels(self) -> tuple[int, ...]:
+        """Channels without any noise, counted from 1: nothing is connected, or nothing is powered."""
+        return _dead(self.covariance)
 
     @property
     def mean_correlation(self) -> float:
@@ -151,12 +159,13 @@ def whitening_matrix(covariance: NDArray[np.complex128]) -> NDArray[np.complex12
     MeasurementError
         The covariance is not positive definite; the text names the channel.
     """
-    power = np.real(np.diagonal(covariance))
-    dead = [str(index + 1) for index in np.flatnonzero(~(power > 0))]
+    dead = _dead(covariance)
     if dead:
+        names = ", ".join(map(str, dead))
         raise MeasurementError(
-            f"channel {', '.join(dead)} shows no noise at all: check that it is connected and powered"
+            f"channel {names} shows no noise at all: check that it is connected and powered"
         )
+    power = np.real(np.diagonal(covariance))
     scale = np.sqrt(power)
     try:
         lower = scipy.linalg.cholesky(covariance / np.outer(scale, scale), lower=True)
@@ -176,6 +185,11 @@ def apply_channels(matrix: NDArray[np.complex128], samples: NDArray[np.complex64
     flat = samples.reshape(samples.shape[0], -1)
     mixed: NDArray[np.complex64] = matrix.astype(np.complex64) @ flat
     return mixed.reshape(matrix.shape[0], *samples.shape[1:])
+
+
+def _dead(covariance: NDArray[np.complex128]) -> tuple[int, ...]:
+    power = np.real(np.diagonal(covariance))
+    return tuple(int(index) + 1 for index in np.flatnonzero(~(power > 0)))
 
 
 class NoiseScan:
@@ -241,29 +255,29 @@ class NoiseScan:
         Raises
         ------
         MeasurementError
-            No window has been added, or a channel never changed.
+            No window has been added.
         """
         if self._outer is None or self._mean is None:
             raise MeasurementError("no noise has been received: a noise scan must come before the spokes")
         count = self._count
         covariance = self._outer / count
         power = np.real(np.diagonal(covariance))
-        if not np.all(power > 0):
-            dead = ", ".join(str(index + 1) for index in np.flatnonzero(~(power > 0)))
-            raise MeasurementError(
-                f"channel {dead} shows no noise at all: check that it is connected and powered"
-            )
-        real, imaginary, fourth = self._sums
+        smallest = 1e-150  # its square is still a float64
+        real, imaginary, fourth = (np.maximum(total, smallest) for total in self._sums)
         mean = np.abs(self._mean / count)
         length = max(self._spectra)
-        spectrum = self._spectra[length]
+        spectrum = np.maximum(self._spectra[length], smallest)
         return NoiseModel(
             covariance=covariance,
             samples=count,
             effective_samples=count / _squared_autocorrelation(spectrum),
             bandwidth_ratio=_bandwidth_ratio(spectrum, self.passband),
-            offset=mean / np.sqrt(np.maximum(power - mean**2, np.finfo(float).tiny) / 2),
-            kurtosis=(fourth / (2 * count)) / ((real + imaginary) / (2 * count)) ** 2,
+            offset=mean / np.sqrt(np.maximum(power - mean**2, smallest) / 2),
+            kurtosis=np.where(
+                power > 0,
+                (fourth / (2 * count)) / np.maximum((real + imaginary) / (2 * count), smallest**0.5) ** 2,
+                0,
+            ),
             quadrature_ratio=real / imaginary,
             dwell_time=self.dwell_time,
         )
@@ -284,7 +298,7 @@ def noise_model(noise: NDArray[np.complex64], dwell_time: float, *, passband: fl
     Raises
     ------
     MeasurementError
-        A channel shows no noise.
+        There is no window.
     """
     windows = noise[:, None, :] if noise.ndim == 2 else noise
     scan = NoiseScan(dwell_time, passband=passband)

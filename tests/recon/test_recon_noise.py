@@ -107,11 +107,15 @@ def test_uncorrelated_channels_show_the_predicted_correlation():
 
 
 def test_a_dead_channel_is_named():
-    """Counting from one, as on the bench."""
+    """Counting from one, as on the bench; the others can still be looked at, but nothing be whitened."""
     noise = correlated(np.eye(3), 1000)
     noise[1] = 0
+    model = noise_model(noise, 1e-5)
+    assert model.dead_channels == (2,)
+    assert np.isfinite(model.correlation).all()
+    assert model.kurtosis[0] == pytest.approx(3, abs=5 * np.sqrt(24 / 2000))
     with pytest.raises(MeasurementError, match="channel 2 shows no noise"):
-        noise_model(noise, 1e-5)
+        model.whitening(1e-5)
 
 
 def test_two_channels_with_one_signal_are_refused():
