@@ -38,7 +38,7 @@ def gridding() -> Row:
     data = samples.reshape(8, -1)
 
     def ours() -> object:
-        return NonUniformTransform(grid, positions, channels=8).adjoint(samples)
+        return NonUniformTransform(grid, positions).adjoint(samples)
 
     def peer() -> object:
         return finufft.nufft3d1(z, y, x, data, (64, 64, 64), eps=TOLERANCE, isign=1, upsampfac=2.0)

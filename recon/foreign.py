@@ -254,7 +254,7 @@ def _channel_images(
     if dataset.trajectory is None:
         return _inverse_fft(samples), 1.0, "none"
     weights, density = _density(dataset, dataset.trajectory)
-    transform = NonUniformTransform(dataset.grid, dataset.trajectory, channels=dataset.channels)
+    transform = NonUniformTransform(dataset.grid, dataset.trajectory)
     images = transform.adjoint(samples * weights.astype(np.float32))
     return images, float(np.sqrt(np.sum(weights**2))), density
 
@@ -264,7 +264,7 @@ def _transform(dataset: Dataset) -> Callable[[NDArray[np.complex64]], NDArray[np
     if dataset.trajectory is None:
         return _inverse_fft
     weights = _density(dataset, dataset.trajectory)[0].astype(np.float32)
-    plan = NonUniformTransform(dataset.grid, dataset.trajectory, channels=dataset.channels)
+    plan = NonUniformTransform(dataset.grid, dataset.trajectory)
     return lambda samples: plan.adjoint(samples * weights)
 
 

@@ -1,8 +1,9 @@
 """Reconstruction while the scan runs: noise windows first, then spokes in any order.
 
 Each batch of spokes is whitened, weighted and gridded on arrival and added to the channel images, so an
-image can be had at any moment and nothing is left to do when the scan ends. The sum over batches is the
-reconstruction of the whole: gridding is linear.
+image can be had at any moment: what is left to do is one transform of all channels for the spokes of a
+started batch, and nothing when there are none. The sum over batches is the reconstruction of the whole:
+gridding is linear.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ import numpy as np
 from coilbench.base.errors import MeasurementError
 from recon.dataset import Dataset, Readout
 from recon.density import Taper, spoke_weights, window
+from recon.gridding import Gridder
 from recon.noise import NoiseModel, NoiseScan, apply_channels
-from recon.nufft import TOLERANCE, NonUniformTransform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recon.grid import Grid
 
-#: Spokes per transform: enough to pay for its FFT, few enough to follow the scan.
-BATCH: Final = 256
+#: Samples of a batch for each voxel of the grid. Spreading an eighth takes about as long as half of the
+#: transform that follows it (measured at 64³ and 32 channels: ``benchmarks/recon_growth.py``).
+_BATCH_SAMPLES: Final = 1 / 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +83,7 @@ class LiveReconstruction:
     noise
         A noise model known beforehand; else noise windows must come before the first spoke.
     batch
-        Spokes per transform.
+        Spokes per transform; None: as many as hold a sample for every eighth voxel of the grid.
     """
 
     def __init__(
@@ -92,9 +94,9 @@ class LiveReconstruction:
         angles: NDArray[np.float64] | None = None,
         passband: float | None = None,
         noise: NoiseModel | None = None,
-        batch: int = BATCH,
+        batch: int | None = None,
     ) -> None:
-        if batch < 1:
+        if batch is not None and batch < 1:
             raise ValueError(f"a batch holds at least one spoke, got {batch}")
         self.grid = grid
         self._window: Taper = filter_window
@@ -105,6 +107,7 @@ class LiveReconstruction:
         self._whitening: NDArray[np.complex128] | None = None
         self._batch = batch
         self._pending: list[Readout] = []
+        self._gridder = Gridder(grid)
         self._images: NDArray[np.complex64] | None = None
         self._positions: list[NDArray[np.float32]] = []
         self._weights: list[NDArray[np.float32]] = []
@@ -144,6 +147,9 @@ class LiveReconstruction:
         if self._whitening is None:
             self._prepare(readout)
         self._pending.append(readout)
+        if self._batch is None:
+            voxels = int(np.prod(self.grid.shape))
+            self._batch = max(1, int(voxels * _BATCH_SAMPLES / readout.samples.shape[1]))
         if len(self._pending) >= self._batch:
             self._grid_pending()
 
@@ -197,9 +203,9 @@ class LiveReconstruction:
         ).astype(np.float32)
         whitened = apply_channels(self._whitening, samples)
         whitened *= weights
-        transform = NonUniformTransform(self.grid, positions, channels=whitened.shape[0], tolerance=TOLERANCE)
-        images = transform.adjoint(whitened)
-        self._images = images if self._images is None else self._images + images
+        if self._images is None:
+            self._images = np.zeros((whitened.shape[0], *self.grid.shape), dtype=np.complex64)
+        self._gridder.add(self._images, positions, whitened)
         self._positions.append(positions.reshape(-1, 3).astype(np.float32))
         self._weights.append(weights.ravel())
         self._squares += float(np.sum(np.square(weights, dtype=np.float64)))

@@ -3,26 +3,23 @@
 Scale: an image of ones gives k-space samples that are the integral over its volume in m³, and k-space
 weighted with its volume elements in 1/m³ gives back ones, whatever the matrix or the number of spokes.
 Signs: s(k) = ∫ rho(r) exp(-2 pi i k·r) dr.
-
-finufft is always run with ``upsampfac=2.0``: its automatic choice (1.25) in single precision gives 2e-3
-instead of the requested 1e-4 on centre-heavy radial data (finufft pull request 651).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-import finufft
 import numpy as np
+
+from recon.nufft_backends import BackendName, available_threads, plan_backend
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recon.grid import Grid
 
-#: Default accuracy; measured 3e-5 against an exact direct sum.
+#: Default accuracy; both directions then keep 2e-4 of an exact sum with either back end (measured).
 TOLERANCE: Final = 1e-4
-_UPSAMPLING: Final = 2.0
 #: Fraction by which |k| may exceed the grid's Nyquist frequency (rounding of float32 trajectories).
 _NYQUIST_SLACK: Final = 1.001
 
@@ -30,23 +27,29 @@ _NYQUIST_SLACK: Final = 1.001
 class NonUniformTransform:
     """Transforms between channel images and one set of k-space positions.
 
+    Planned on first use, separately for each direction; every call takes any number of channels. Pickles
+    (the plan is made again where it arrives). Not to be called from two threads at once.
+
     Parameters
     ----------
     grid
         The image grid.
     positions
         k in 1/m as (kx, ky, kz), shape (..., 3); all within the grid's Nyquist frequency.
-    channels
-        Channels transformed together in one call.
     tolerance
         Requested relative accuracy.
     backend
-        ``"finufft"``, or ``"direct"``: the exact double-precision sum, for tests of small sizes.
+        ``"finufft"``, ``"ducc0"`` (twice as fast, GPL, extra ``fast``), or ``"direct"``: the exact
+        double-precision sum, for tests of small sizes.
+    threads
+        Threads to use; 0 for all.
 
     Raises
     ------
     ValueError
         A position lies beyond the Nyquist frequency of the grid: it would fold.
+    MeasurementError
+        ducc0 is asked for and not installed.
     """
 
     def __init__(
@@ -54,93 +57,126 @@ class NonUniformTransform:
         grid: Grid,
         positions: NDArray[np.floating[Any]],
         *,
-        channels: int = 1,
         tolerance: float = TOLERANCE,
-        backend: Literal["finufft", "direct"] = "finufft",
+        backend: BackendName = "finufft",
+        threads: int = 0,
     ) -> None:
         self.grid = grid
-        self.channels = channels
-        self._phases = sample_phases(grid, positions)
-        self._backend = backend
-        self._tolerance = tolerance
-        self._plans: dict[int, Any] = {}
+        self.backend: BackendName = backend
+        self.tolerance = tolerance
+        self.threads = threads or available_threads()
+        self.phases = sample_phases(grid, positions)
+        self._plan()
+
+    def _plan(self) -> None:
+        self._engine = plan_backend(
+            self.backend, self.grid.shape, self.phases, tolerance=self.tolerance, threads=self.threads
+        )
 
     @property
     def points(self) -> int:
         """Number of k-space positions."""
-        return int(self._phases[0].size)
+        return int(self.phases[0].size)
 
-    def adjoint(self, samples: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """Return sum over k of ``samples`` exp(+2 pi i k·r), complex64, shape (channel, z, y, x).
+    def adjoint(
+        self, samples: NDArray[np.complex64], weights: NDArray[np.float32] | None = None
+    ) -> NDArray[np.complex64]:
+        """Return sum over k of w s exp(+2 pi i k·r), complex64, shape (channel, z, y, x).
 
         Parameters
         ----------
         samples
-            Shape (channel, ...) with as many samples per channel as there are positions; weights
-            (volume elements) already multiplied in.
-        """
-        flat = self._flat(samples)
-        if self._backend == "direct":
-            return self._direct_adjoint(flat)
-        image: NDArray[np.complex64] = self._plan(1).execute(flat)
-        return image.reshape(self.channels, *self.grid.shape)
+            Shape (channel, ...) with as many samples per channel as there are positions.
+        weights
+            Volume elements w in 1/m³, as many as there are positions; None: the samples are weighted
+            already. Given here, they cost no copy of all samples.
 
-    def forward(self, image: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """Return the integral over ``image`` exp(-2 pi i k·r), complex64, shape (channel, point).
+        Raises
+        ------
+        ValueError
+            Not as many samples, or weights, as there are positions.
+        """
+        flat = np.asarray(samples).reshape(len(samples), -1)
+        if flat.shape[1] != self.points:
+            raise ValueError(f"{self.points} samples per channel expected, got {flat.shape[1]}")
+        factors = None if weights is None else self._factors(weights)
+        images = np.empty((len(flat), *self.grid.shape), dtype=np.complex64)
+        for part in self._parts(len(flat)):
+            data = np.ascontiguousarray(flat[part], dtype=np.complex64)
+            self._engine.adjoint(data if factors is None else data * factors, images[part])
+        return images
+
+    def forward(self, images: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        """Return the integral over ``images`` exp(-2 pi i k·r), complex64, shape (channel, point).
 
         Parameters
         ----------
-        image
+        images
             Shape (channel, z, y, x).
+
+        Raises
+        ------
+        ValueError
+            The images are not on the grid.
         """
-        expected = (self.channels, *self.grid.shape)
-        if image.shape != expected:
-            raise ValueError(f"images of shape {expected} expected, got {image.shape}")
-        if self._backend == "direct":
-            return self._direct_forward(image)
-        stack = np.ascontiguousarray(image, dtype=np.complex64)
-        samples: NDArray[np.complex64] = self._plan(2).execute(stack if self.channels > 1 else stack[0])
-        samples = samples.reshape(self.channels, self.points)
-        samples *= np.float32(self.grid.voxel_volume)
+        self._check(images)
+        samples = np.empty((len(images), self.points), dtype=np.complex64)
+        for part in self._parts(len(images)):
+            scaled = np.ascontiguousarray(images[part], dtype=np.complex64) * self._volume
+            self._engine.forward(scaled, samples[part])
         return samples
 
-    def _flat(self, samples: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        flat = np.ascontiguousarray(samples, dtype=np.complex64).reshape(self.channels, -1)
-        if flat.shape[1] != self.points:
-            raise ValueError(f"{self.points} samples per channel expected, got {flat.shape[1]}")
-        return flat if self.channels > 1 or self._backend == "direct" else flat[0]
+    def normal(
+        self, images: NDArray[np.complex64], weights: NDArray[np.float32] | None = None
+    ) -> NDArray[np.complex64]:
+        """Return the adjoint of the weighted forward transform, shape (channel, z, y, x).
 
-    def _plan(self, kind: Literal[1, 2]) -> Any:  # noqa: ANN401 - finufft has no types
-        if kind not in self._plans:
-            plan = finufft.Plan(
-                kind,
-                self.grid.shape,
-                n_trans=self.channels,
-                eps=self._tolerance,
-                isign=1 if kind == 1 else -1,
-                dtype="complex64",
-                upsampfac=_UPSAMPLING,
-            )
-            plan.setpts(*self._phases)
-            self._plans[kind] = plan
-        return self._plans[kind]
+        With volume elements as weights this is a projection on the sampled k-space: of scale 1, and 1 for a
+        smooth object. For repeated use see ``recon.toeplitz``, which gives the same several times faster.
 
-    def _direct_factors(self) -> list[NDArray[np.complex128]]:
-        factors = []
-        for phase, count in zip(self._phases, self.grid.shape, strict=True):
-            index = np.arange(count) - count // 2
-            factors.append(np.exp(1j * np.outer(phase.astype(np.float64), index)))
-        return factors
+        Parameters
+        ----------
+        images
+            Shape (channel, z, y, x).
+        weights
+            Volume elements in 1/m³, as many as there are positions; None: ones.
+        """
+        self._check(images)
+        factors = None if weights is None else self._factors(weights)
+        result = np.empty(images.shape, dtype=np.complex64)
+        for part in self._parts(len(images)):
+            scaled = np.ascontiguousarray(images[part], dtype=np.complex64) * self._volume
+            samples = np.empty((len(scaled), self.points), dtype=np.complex64)
+            self._engine.forward(scaled, samples)
+            if factors is not None:
+                samples *= factors
+            self._engine.adjoint(samples, result[part])
+        return result
 
-    def _direct_adjoint(self, flat: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        z, y, x = self._direct_factors()
-        image = np.einsum("cp,pz,py,px->czyx", flat.astype(np.complex128), z, y, x, optimize=True)
-        return np.asarray(image, dtype=np.complex64)
+    @property
+    def _volume(self) -> np.float32:
+        return np.float32(self.grid.voxel_volume)
 
-    def _direct_forward(self, image: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        z, y, x = (factor.conj() for factor in self._direct_factors())
-        samples = np.einsum("czyx,pz,py,px->cp", image.astype(np.complex128), z, y, x, optimize=True)
-        return np.asarray(samples * self.grid.voxel_volume, dtype=np.complex64)
+    def _check(self, images: NDArray[np.complex64]) -> None:
+        if images.ndim != 4 or images.shape[1:] != self.grid.shape:
+            raise ValueError(f"images of shape (channel, {self.grid.shape}) expected, got {images.shape}")
+
+    def _factors(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        if weights.size != self.points:
+            raise ValueError(f"{self.points} weights expected, got {weights.size}")
+        return np.ascontiguousarray(weights, dtype=np.float32).ravel()
+
+    def _parts(self, channels: int) -> list[slice]:
+        """Return the slices of channels that go through the back end together."""
+        batch = self._engine.batch
+        return [slice(start, min(start + batch, channels)) for start in range(0, channels, batch)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_engine"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._plan()
 
 
 def sample_phases(grid: Grid, positions: NDArray[np.floating[Any]]) -> list[NDArray[np.float32]]:

@@ -173,7 +173,7 @@ def test_predicted_gains_are_those_of_noisy_images():
     decay = FAST.decay(spoke.times) / FAST.decay(spoke.echo_time)
     point = np.exp(-2j * np.pi * trajectory @ place) * decay
     transform = NonUniformTransform(grid, trajectory)
-    replicas = NonUniformTransform(grid, trajectory, channels=6)
+    replicas = NonUniformTransform(grid, trajectory)
     measured, predicted = [], []
     width = full_width(replace(spoke, filter_window="hamming"), FAST)
     for taper in ("none", "hamming", matched_filter(spoke, FAST), optimal_filter(spoke, FAST, width)):

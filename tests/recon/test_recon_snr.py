@@ -83,7 +83,7 @@ def test_analytic_replica_and_pseudo_replica_snr_agree_for_radial_data(simulatio
     signal = simulation.signal()[:3, :200, ::2]
     signal = signal / np.abs(signal).max() * np.float32(3e3)
     gain = float(np.sqrt(np.sum(np.square(np.broadcast_to(weights, (200, 50)), dtype=np.float64))))
-    transform = NonUniformTransform(grid, trajectory, channels=3)
+    transform = NonUniformTransform(grid, trajectory)
 
     def image(samples):
         return transform.adjoint(samples * weights)

@@ -40,7 +40,7 @@ def test_forward_is_the_integral_written_out(positions):
     image = complex_noise((2, *UNEVEN.shape))
     places = UNEVEN.positions().reshape(-1, 3)
     exact = image.reshape(2, -1) @ np.exp(-2j * np.pi * places @ positions.T) * UNEVEN.voxel_volume
-    measured = NonUniformTransform(UNEVEN, positions, channels=2).forward(image)
+    measured = NonUniformTransform(UNEVEN, positions).forward(image)
     assert np.linalg.norm(measured - exact) < 2e-4 * np.linalg.norm(exact)
 
 
@@ -49,7 +49,7 @@ def test_adjoint_is_the_sum_written_out(positions):
     samples = complex_noise((2, 300))
     places = UNEVEN.positions().reshape(-1, 3)
     exact = samples @ np.exp(2j * np.pi * positions @ places.T)
-    measured = NonUniformTransform(UNEVEN, positions, channels=2).adjoint(samples).reshape(2, -1)
+    measured = NonUniformTransform(UNEVEN, positions).adjoint(samples).reshape(2, -1)
     assert np.linalg.norm(measured - exact) < 2e-4 * np.linalg.norm(exact)
 
 

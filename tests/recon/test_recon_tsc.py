@@ -123,7 +123,7 @@ def test_noise_of_functionals_is_the_norm_of_their_k_space_weights(grid):
     support[1:5, 2:7, 3:9] = True
     noise = ImageNoise(images, support)
     functionals = white_noise((3, 2, 4, 5, 6), 1.0, 4)
-    transform = NonUniformTransform(small, positions, channels=2, backend="direct")
+    transform = NonUniformTransform(small, positions, backend="direct")
     rows = []
     for functional in functionals:
         whole = np.zeros((2, *small.shape), np.complex64)
