@@ -78,6 +78,18 @@ def sensitivity(channel: int, positions: np.ndarray) -> np.ndarray:
     return sum(a * np.exp(positions @ q) for a, q in channel_terms(channel))
 
 
+def spectrum(k: np.ndarray, balls, channels=(0,)) -> np.ndarray:
+    """Exact k-space at k (..., 3) of balls (centre, radius, amplitude) seen by channels, (channel, ...)."""
+    signals = np.zeros((len(channels), *k.shape[:-1]), complex)
+    for index, channel in enumerate(channels):
+        for amplitude, q in [(1.0, np.zeros(3))] if channel is None else channel_terms(channel):
+            for centre, radius, content in balls:
+                shift = np.exp(-2j * np.pi * (k @ np.array(centre)) + np.array(centre) @ q)
+                ball = ball_transform(k + 1j * q / (2 * np.pi), radius)
+                signals[index] += amplitude * content * shift * ball
+    return signals
+
+
 @dataclass(frozen=True)
 class Simulation:
     """Channel k-space of the bath and of each vial without decay, (channel, spoke, sample) each."""
@@ -147,6 +159,12 @@ def phantom() -> Phantom:
         for index in range(len(CENTRES))
     )
     return Phantom((0.0, 0.0, 0.0), BODY_RADIUS, saline, vials)
+
+
+@pytest.fixture(scope="session")
+def exact_spectrum():
+    """Return ``spectrum(k, balls, channels)``; channel None is uniform, a number one of the simulation's."""
+    return spectrum
 
 
 @pytest.fixture(scope="session")
