@@ -288,7 +288,9 @@ class _CentreFit:
         along = self._path.radii(unknowns[:3])
         k = (self._path.directions[:, None, :] * along[None]).reshape(-1, 3)
         turn = (-unknowns[3] + 2j * np.pi * unknowns[4]) * self._times - 2j * np.pi * (k @ self._centre)
-        return ball_functions(k, self._radius, _DEGREE) * np.exp(turn)[:, None]
+        return np.asarray(
+            ball_functions(k, self._radius, _DEGREE) * np.exp(turn)[:, None], dtype=np.complex128
+        )
 
 
 def ball_functions(k: NDArray[np.float64], radius: float, degree: int) -> NDArray[np.complex128]:
