@@ -1,0 +1,1 @@
+"""Files for other programs: DICOM, QuAAC, CSV and JSON. Reads results, measures nothing."""
