@@ -93,6 +93,11 @@ def scan_plan(file: BenchFile, /) -> RadialScanPlan:
         raise BenchFileError(f"[scan] cannot be played: {error}") from error
 
 
+def scan_grid(plan: RadialScanPlan, /) -> Grid:
+    """Return the voxels of a plan's image."""
+    return Grid.cube(plan.matrix, plan.fov)
+
+
 def scan_phantom(
     bench: Bench, folder: Path, /, *, on_event: EventSink = ignore, abort: Abort = never
 ) -> Scanned:
@@ -120,7 +125,7 @@ def scan_phantom(
     scan = prepare_scan(bench.scanner, bench.receiver, plan)
     write_atomically(folder / "scan.seq", scan.sequence)
     labels = [f"{file.array.serial_number} ch{number + 1}" for number in range(file.array.channels)]
-    grid = Grid((plan.matrix, plan.matrix, plan.matrix), (plan.fov, plan.fov, plan.fov))
+    grid = scan_grid(plan)
     # Golden-means directions are uneven by a quarter; equal weights would bias concentrations by 1 %.
     angles = solid_angles(plan.directions)
     images: list[ChannelImages] = []
