@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from coilbench.array_geometry import with_travels
 from coilbench.array_measurements import array_statement
 from coilbench.array_plans import coil_limits
 from coilbench.array_run import Statement, array_run, conclude
@@ -184,7 +185,8 @@ def measure_array_decoupling(
     inductances
         Of each loop in H by nucleus, a trap in it included; without them the advice names no element values.
     relations
-        How loops lie; pairs not named count as next-nearest.
+        How loops lie; pairs not named count as next-nearest. By how much to move one follows from
+        [array.geometry].
 
     Raises
     ------
@@ -208,7 +210,14 @@ def measure_array_decoupling(
         found = measure_decoupling(
             run.analyzer, run.tuner, plan, ask=hands.ask, emit=run.folder.emit, abort=run.abort
         )
-        advice = coupling_advice(run, character, found, hands.bias_current, inductances or {}, relations)
+        advice = coupling_advice(
+            run,
+            character,
+            found,
+            hands.bias_current,
+            inductances or {},
+            with_travels(run.file, relations),
+        )
         base = array_statement(character, advice.lines, (), {})
         nuclei, judged = [], [*base.judged]
         for group, record in zip(groups, base.nuclei, strict=True):

@@ -91,22 +91,17 @@ def expected_share(
     loadings
         Q without and with the phantom, channel by channel; all of them are needed.
     """
-    geometry, phantom = file.array.geometry, file.phantom
+    phantom = file.phantom
     known = [loading.ratio for loading in loadings if loading is not None]
-    if geometry is None or phantom.conductivity is None or len(known) < len(loadings) or len(known) < 2:
+    if phantom.conductivity is None or len(known) < len(loadings) or len(known) < 2:
         return None
-    from coils.magnetics.arrays import cylinder_array
-    from coils.magnetics.loops import strip_wire_radius
+    from coilbench.array_geometry import loops_of
     from coils.magnetics.samples import Sphere
     from coils.quality.expected import share_of_ultimate
 
-    loops = cylinder_array(
-        len(known),
-        geometry.radius,
-        geometry.height,
-        strip_wire_radius(geometry.strip_width),
-        width_to_pitch=geometry.width_to_pitch,
-    )
+    loops = loops_of(file)
+    if loops is None or len(loops) != len(known):
+        return None
     sphere = Sphere(phantom.radius, phantom.conductivity, phantom.permittivity)
     return share_of_ultimate(loops, sphere, record.frequency, known, record.snr_factor)
 
