@@ -101,7 +101,7 @@ class NonUniformTransform:
             raise ValueError(f"{self.points} samples per channel expected, got {flat.shape[1]}")
         factors = None if weights is None else self._factors(weights)
         images = np.empty((len(flat), *self.grid.shape), dtype=np.complex64)
-        for part in self._parts(len(flat)):
+        for part in self.batches(len(flat)):
             data = np.ascontiguousarray(flat[part], dtype=np.complex64)
             self._engine.adjoint(data if factors is None else data * factors, images[part])
         return images
@@ -121,7 +121,7 @@ class NonUniformTransform:
         """
         self._check(images)
         samples = np.empty((len(images), self.points), dtype=np.complex64)
-        for part in self._parts(len(images)):
+        for part in self.batches(len(images)):
             scaled = np.ascontiguousarray(images[part], dtype=np.complex64) * self._volume
             self._engine.forward(scaled, samples[part])
         return samples
@@ -144,7 +144,7 @@ class NonUniformTransform:
         self._check(images)
         factors = None if weights is None else self._factors(weights)
         result = np.empty(images.shape, dtype=np.complex64)
-        for part in self._parts(len(images)):
+        for part in self.batches(len(images)):
             scaled = np.ascontiguousarray(images[part], dtype=np.complex64) * self._volume
             samples = np.empty((len(scaled), self.points), dtype=np.complex64)
             self._engine.forward(scaled, samples)
@@ -166,8 +166,8 @@ class NonUniformTransform:
             raise ValueError(f"{self.points} weights expected, got {weights.size}")
         return np.ascontiguousarray(weights, dtype=np.float32).ravel()
 
-    def _parts(self, channels: int) -> list[slice]:
-        """Return the slices of channels that go through the back end together."""
+    def batches(self, channels: int) -> list[slice]:
+        """Return slices of channels that go through the back end together; one by one they save memory."""
         batch = self._engine.batch
         return [slice(start, min(start + batch, channels)) for start in range(0, channels, batch)]
 
