@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> BenchFile:
 
 
 def test_neighbours_decouple_on_their_way_and_a_ring_closes(file: BenchFile) -> None:
-    """Overlapped loops couple less when they are moved apart; channels 1 and 8 are neighbours like 1 and 2."""
+    """Overlapped loops couple less when moved apart; channels 1 and 8 are neighbours like 1 and 2."""
     one, closing = with_travels(
         file, (Relation((1, 2), Neighbours.OVERLAP), Relation((1, 8), Neighbours.OVERLAP))
     )
