@@ -1,7 +1,4 @@
-"""Receive sensitivities of the channels.
-
-Two ways: from a phantom whose uniform bath is known (harmonic fit, quantitative), and from the image
-itself (low resolution, for unknown objects; only ratios between channels mean anything).
+"""Sensitivities measured by a phantom whose bath is uniform: a sum of solid harmonics.
 
 The receive field B1- = Bx - i By of coils outside the sample obeys Laplace's equation as long as the
 sample is small against the wavelength and skin depth, so inside the bath each channel is a sum of regular
@@ -15,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import scipy.fft
 import scipy.linalg
 
 from coilbench.base.errors import MeasurementError
@@ -176,37 +172,6 @@ def fit_harmonics(
         radial_degree=radial_degree,
         norms=norms,
     )
-
-
-def low_resolution_sensitivities(
-    images: NDArray[np.complex64], *, width: float = 12.0
-) -> NDArray[np.complex64]:
-    """Return sensitivities from the images' own low frequencies, normalised over the channels.
-
-    Parameters
-    ----------
-    images
-        Whitened, shape (channel, z, y, x).
-    width
-        Half width of the Hann window in k-space in cycles per field of view.
-
-    Returns
-    -------
-    Same shape; the sum of squares over the channels is 1.
-    """
-    axes = tuple(axis for axis in (1, 2, 3) if images.shape[axis] > 1)
-    spectrum: NDArray[np.complex64] = np.asarray(scipy.fft.fftn(images, axes=axes))
-    for axis in axes:
-        count = images.shape[axis]
-        cycles = np.abs(np.fft.fftfreq(count) * count)
-        hann = np.where(cycles < width, 0.5 + 0.5 * np.cos(np.pi * cycles / width), 0.0)
-        spectrum *= hann.astype(np.float32).reshape([-1 if a == axis else 1 for a in range(4)])
-    smooth: NDArray[np.complex64] = np.asarray(scipy.fft.ifftn(spectrum, axes=axes))
-    norm = np.sqrt(np.einsum("c...,c...->...", smooth, smooth.conj()).real)
-    scaled: NDArray[np.complex64] = (smooth / np.maximum(norm, np.finfo(np.float32).tiny)).astype(
-        np.complex64
-    )
-    return scaled
 
 
 def _basis(
