@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recon.nufft import NonUniformTransform
+    from recon.off_resonance import OffResonanceTransform
 
 #: Iterations: 5 reach the least error for spokes that cover k-space; later ones amplify noise (measured).
 ITERATIONS: Final = 10
@@ -50,7 +51,7 @@ class Solution:
 
 def cg_sense(
     samples: NDArray[np.complex64],
-    transform: NonUniformTransform,
+    transform: NonUniformTransform | OffResonanceTransform,
     weights: NDArray[np.floating[Any]],
     sensitivities: NDArray[np.complex64],
     *,
@@ -66,6 +67,7 @@ def cg_sense(
         Whitened, unweighted, shape (channel, ...).
     transform
         Between the image grid and the scan's k-space positions; chooses back end, accuracy and threads.
+        With a field: ``recon.off_resonance``.
     weights
         Volume elements (density weights) in 1/m³, one per position, any shape. With them few iterations are
         enough; they also say how much each sample counts.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recon.off_resonance import OffResonanceNormal, OffResonanceTransform
 from recon.toeplitz import ToeplitzNormal
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class SenseEncoding:
     Parameters
     ----------
     transform
-        Between the image grid and the k-space positions.
+        Between the image grid and the k-space positions, with a field (``recon.off_resonance``) or without.
     weights
         Volume elements (density weights) in 1/m³, one per position, any shape.
     sensitivities
@@ -41,7 +42,7 @@ class SenseEncoding:
 
     def __init__(
         self,
-        transform: NonUniformTransform,
+        transform: NonUniformTransform | OffResonanceTransform,
         weights: NDArray[np.floating],
         sensitivities: NDArray[np.complex64],
         *,
@@ -56,7 +57,7 @@ class SenseEncoding:
         self.transform = transform
         self.sensitivities = np.asarray(sensitivities, dtype=np.complex64)
         self.weights = np.ascontiguousarray(weights, dtype=np.float32).ravel()
-        self._toeplitz = ToeplitzNormal(transform, self.weights) if toeplitz else None
+        self._toeplitz = _convolution(transform, self.weights) if toeplitz else None
 
     @property
     def grid(self) -> Grid:
@@ -108,3 +109,11 @@ class SenseEncoding:
         for sensitivity in self.sensitivities:
             power += sensitivity.real**2 + sensitivity.imag**2
         return np.sqrt(power)
+
+
+def _convolution(
+    transform: NonUniformTransform | OffResonanceTransform, weights: NDArray[np.float32]
+) -> ToeplitzNormal | OffResonanceNormal:
+    if isinstance(transform, OffResonanceTransform):
+        return OffResonanceNormal(transform, weights)
+    return ToeplitzNormal(transform, weights)
