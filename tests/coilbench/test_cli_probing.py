@@ -84,7 +84,7 @@ def test_coupling_is_ranked_and_the_preamplifier_of_one_channel_measured(
     losses = [round(cost["snr_loss"], 4) for cost in costs]
     assert losses == sorted(losses, reverse=True)
     advice = found["coupling"]["advice"]
-    assert any("5-6 overlapped" in line for line in advice)
+    assert any("5-6 overlapped" in line and "mm apart" in line for line in advice)
     assert [row["channel"] for row in found["decoupling"]["preamplifiers"]] == [1, 1]
     assert "Connect port 1 to the preamplifier, powered." in lab.operator.heard
     assert not any(lab.state["bias"])

@@ -196,11 +196,16 @@ def test_the_shared_network_is_as_simple_as_both_nuclei_allow() -> None:
 
 
 def test_coupling_that_is_not_one_inductance_is_named_as_such() -> None:
-    """K of 0.012 at 23Na and 0.004 at 1H is no geometry: nothing is moved."""
+    """K of 0.012 at 23Na and 0.004 at 1H is no geometry alone: what is moved is right for 23Na."""
     data = [Array(nucleus).data(mutuals(k12=k)) for nucleus, k in (("23Na", 0.012), ("1H", 0.004))]
     advice = advise(data, (Relation((1, 2), Neighbours.OVERLAP),))
     assert advice.pairs[0].remedy.kind is RemedyKind.INSPECT
     assert "not one mutual inductance" in advice.pairs[0].remedy.text
+    travel = Travel(np.linspace(-5e-3, 5e-3, 11), -3.5 * np.linspace(-5e-3, 5e-3, 11))
+    moved = advise(data, (Relation((1, 2), Neighbours.OVERLAP, travel),)).pairs[0].remedy
+    assert moved.kind is RemedyKind.MOVE
+    assert moved.moves[0].apart == pytest.approx(0.012 / 3.5, rel=0.01)
+    assert "; for 23Na move 3.4" in moved.text
 
 
 def test_without_open_loop_reflections_signs_are_not_pretended() -> None:
