@@ -36,6 +36,11 @@ class Spill:
     vials: NDArray[np.float64]
     offset: NDArray[np.float64]
 
+    @property
+    def condition(self) -> float:
+        """Condition number of the matrix: by how much the correction can amplify relative errors."""
+        return float(np.linalg.cond(self.vials))
+
     def contrasts(self, readings: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the contrasts x, shape (vial,), from core readings, shape (core,)."""
         return np.asarray(np.linalg.solve(self.vials, readings - self.offset), dtype=np.float64)
@@ -62,7 +67,7 @@ def spill_matrix(
     """
     used = cores.any(axis=0)
     weights = cores[:, used]
-    balls = _Balls(readout, t2_star_scale)
+    balls = BallImages(readout, t2_star_scale)
     bath = phantom.background.relaxation
     vials, holes = [], []
     for vial in phantom.vials:
@@ -96,7 +101,7 @@ def expected_image(
     Shape (z, y, x).
     """
     bath = phantom.background.relaxation
-    balls = _Balls(readout)
+    balls = BallImages(readout)
     values = balls.image(phantom.radius, bath)(grid.distances(phantom.centre)[mask])
     for vial, contrast in zip(phantom.vials, contrasts, strict=True):
         distance = grid.distances(vial.centre)[mask]
@@ -107,8 +112,16 @@ def expected_image(
     return image
 
 
-class _Balls:
-    """Images of balls in one readout, each computed once."""
+class BallImages:
+    """Images of balls in one readout, each computed once.
+
+    Parameters
+    ----------
+    readout
+        The spoke.
+    t2_star_scale
+        Factor on all transverse times.
+    """
 
     def __init__(self, readout: RadialReadout, t2_star_scale: float = 1.0) -> None:
         self._readout = readout

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from recon.relaxation import Relaxation
 
 Distribution = Literal["normal", "rectangular"]
@@ -81,6 +83,8 @@ class Vial:
         Sodium in mmol/L for a reference vial; None when it is to be measured.
     concentration_tolerance
         How well a reference was prepared.
+    position_tolerance
+        Standard deviation in m, per axis, of where the vial sits in the phantom.
     """
 
     name: str
@@ -89,11 +93,28 @@ class Vial:
     material: Material
     concentration: float | None = None
     concentration_tolerance: Tolerance = Tolerance(0.01)
+    position_tolerance: float = 0.3e-3
 
     @property
     def is_reference(self) -> bool:
         """Whether the calibration uses this vial."""
         return self.concentration is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """How a phantom lies against its description: turned about its centre, then shifted.
+
+    Parameters
+    ----------
+    translation
+        (x, y, z) in m.
+    rotation
+        Rotation vector in rad: its direction is the axis, its length the angle (right-handed).
+    """
+
+    translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +156,27 @@ class Phantom:
         for vial in self.vials:
             found.setdefault(vial.material.name, vial.material)
         return tuple(found.values())
+
+    def moved(self, pose: Pose) -> Phantom:
+        """Return the phantom as it lies after ``pose``."""
+        from scipy.spatial.transform import Rotation
+
+        turn = Rotation.from_rotvec(pose.rotation)
+        pivot, shift = np.array(self.centre), np.array(pose.translation)
+        offsets = np.array([vial.centre for vial in self.vials]).reshape(-1, 3) - pivot
+        places = pivot + turn.apply(offsets) + shift if self.vials else offsets
+        return replace(
+            self,
+            centre=_point(pivot + shift),
+            vials=tuple(
+                replace(vial, centre=_point(place)) for vial, place in zip(self.vials, places, strict=True)
+            ),
+        )
+
+
+def _point(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
 
 
 def _distance(first: tuple[float, float, float], second: tuple[float, float, float]) -> float:

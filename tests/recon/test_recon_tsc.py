@@ -10,14 +10,15 @@ import scipy.stats
 
 from coilbench.base.errors import MeasurementError
 from recon.blur import spill_matrix
-from recon.calibration import _parabola
 from recon.dataset import Dataset
 from recon.functionals import ImageNoise
 from recon.live import ChannelImages, reconstruct
 from recon.noise import noise_model
 from recon.nufft import NonUniformTransform
 from recon.regions import background_mask, core_weights
-from recon.tsc import Protocol, _combine_fitted, _core_functionals, quantify
+from recon.tsc import Protocol, quantify
+from recon.tsc.calibration import _parabola
+from recon.tsc.reading import combine_fitted, core_functionals
 
 TRUTH = np.array([20.0, 145.0, 100.0, 60.0, 80.0, 40.0, 120.0])
 REFERENCES, UNKNOWN = [1, 2, 4], [0, 3, 5, 6]
@@ -145,7 +146,7 @@ def test_the_noise_functional_predicts_each_change_of_the_readings(simulation, i
     mask, ones = background_mask(grid, phantom), np.ones(grid.shape)
 
     def reading_of(images):
-        reading = _combine_fitted(images, phantom, mask, ones)
+        reading = combine_fitted(images, phantom, mask, ones)
         return reading, np.einsum("izyx,zyx->i", cores, reading.combined)
 
     reading, before = reading_of(clean)
@@ -153,7 +154,7 @@ def test_the_noise_functional_predicts_each_change_of_the_readings(simulation, i
     change = 1e-3 * np.abs(clean.images).max() * np.moveaxis(phases, -1, 0)
     _, after = reading_of(replace(clean, images=(clean.images + change).astype(np.complex64)))
     whole = (slice(None),) * 3
-    functionals = _core_functionals(clean, reading, cores, whole).astype(np.complex128)
+    functionals = core_functionals(clean, reading, cores, whole).astype(np.complex128)
     predicted = np.einsum("iczyx,czyx->i", functionals, change)
     # The readings are real without noise: what turns their phase is of no interest.
     assert np.linalg.norm((after - before - predicted).real) < 0.02 * np.linalg.norm((after - before).real)
@@ -249,7 +250,7 @@ def test_contributions_follow_from_the_signal_equation(simulation, image_of, pha
     )
     protocol = Protocol(0.1, flip, 0.03)
     images = image_of(simulation.signal(flip=flip))
-    vial = quantify(images, replace(phantom, vials=vials), readout, protocol, draws=10).vials[5]
+    vial = quantify(images, replace(phantom, vials=vials), readout, protocol, draws=100).vials[5]
 
     def ratio(saline=1.0, gel=1.0, angle=1.0):
         weights = []

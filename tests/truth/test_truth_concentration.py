@@ -152,7 +152,7 @@ class Rig:
         # The same shots with their pulses have the same noise.
         signal = self.received(world, 1000, plan.spokes, plan.flip_angle * (1 + flip_error)) - noise
         noisy = self.image(windows, signal + noise / np.sqrt(AVERAGES))
-        return self.quantify(noisy), self.quantify(self.image(windows, signal), draws=20)
+        return self.quantify(noisy), self.quantify(self.image(windows, signal), draws=100)
 
 
 def drawn_phantom(file: BenchFile, random: np.random.Generator) -> Phantom:
@@ -291,7 +291,7 @@ def test_without_noise_only_the_methods_own_error_is_left(rig: Rig, *, even: boo
     noise = rig.received(world, 1000, plan.spokes, 0.0)
     signal = rig.received(world, 1000, plan.spokes, plan.flip_angle) - noise
     angles = solid_angles(plan.directions) if even else None
-    clean = rig.quantify(rig.image(windows, signal, angles), draws=20)
+    clean = rig.quantify(rig.image(windows, signal, angles), draws=100)
     streaks = 0.0 if even else 0.01
     for vial, inside in zip(clean.vials, DEFAULT_PHANTOM.vials, strict=True):
         if inside.role == "check":

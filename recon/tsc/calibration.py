@@ -1,32 +1,33 @@
 """From core readings to concentrations: the line through the reference vials, and its uncertainty.
 
-The model is evaluated for many input vectors at once: once for the value, at small steps for the
-sensitivity coefficients (JCGM 100:2008), and for random draws of all inputs (JCGM 101:2008). Vials of one
-material share its T1 and T2* error, all share the flip angle's.
+The model is evaluated for many input vectors at once (``recon.tsc.budget``). Vials of one material share its
+T1 and T2* error, all share the flip angle's, and each compartment has a flip angle of its own besides.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import scipy.stats
+
+from recon.tsc.budget import COVERAGE_FACTOR, DRAWS, Inputs, propagate
+from recon.tsc.regression import Line, fit_line, leave_one_out, reject_outliers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
     from recon.blur import Spill
     from recon.phantom import Phantom, Tolerance
+    from recon.tsc.budget import Uncertainty
+    from recon.tsc.protocol import Protocol
 
-#: Relative step of the numerical derivatives; the model is smooth on the scale of its tolerances.
-_STEP: Final = 1e-3
 #: Relative change of T2* at which the spill matrix is computed; between, a parabola.
 _SPILL_STEP: Final = 0.1
-#: Coverage factor of 95 % for a normal distribution.
-COVERAGE_FACTOR: Final = 1.96
+#: Least weight scale of a reference on the line, relative to the largest concentration.
+_LEAST_CONCENTRATION: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class VialEstimate:
     concentration
         In mmol/L.
     uncertainty
-        Standard uncertainty in mmol/L.
+        Standard uncertainty in mmol/L, by linear propagation.
     interval
         Ends of the 95 % coverage interval in mmol/L, by Monte Carlo.
     contributions
@@ -53,6 +54,12 @@ class VialEstimate:
         Relaxation-corrected concentration relative to the bath.
     ratio_uncertainty
         Standard uncertainty of ``ratio``.
+    monte_carlo_uncertainty
+        Standard deviation of the Monte Carlo draws in mmol/L.
+    is_linear_valid
+        Whether Monte Carlo confirms the linear propagation (JCGM 101:2008, 8.2).
+    rejected
+        Why a reference was left out of the line; None where it was not.
     """
 
     name: str
@@ -64,11 +71,24 @@ class VialEstimate:
     reading: float
     ratio: float
     ratio_uncertainty: float
+    monte_carlo_uncertainty: float
+    is_linear_valid: bool
+    rejected: str | None = None
 
     @property
     def expanded_uncertainty(self) -> float:
         """Half width of the symmetric 95 % interval in mmol/L."""
         return COVERAGE_FACTOR * self.uncertainty
+
+    @property
+    def noise_uncertainty(self) -> float:
+        """The part of the standard uncertainty in mmol/L that another scan would draw anew."""
+        return dict(self.contributions).get("noise", 0.0)
+
+    @property
+    def systematic_uncertainty(self) -> float:
+        """The part of the standard uncertainty in mmol/L that averaging scans does not lower."""
+        return float(np.sqrt(max(self.uncertainty**2 - self.noise_uncertainty**2, 0.0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +103,12 @@ class Regression:
         Of a line that need not pass through the origin, in units of the bath.
     chi_squared, degrees_of_freedom
         Lack of fit of the line through the origin, with all correlations.
+    lack_of_fit_probability
+        Probability of a worse fit if the line is true; below 0.01 a reference is wrong.
+    left_out
+        (reference, its distance from the line through the others in standard uncertainties).
+    rejected
+        (reference, reason) of those that were not used.
     """
 
     slope: float
@@ -91,34 +117,36 @@ class Regression:
     intercept_uncertainty: float
     chi_squared: float
     degrees_of_freedom: int
+    lack_of_fit_probability: float
+    left_out: tuple[tuple[str, float], ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()
 
     @property
     def has_intercept(self) -> bool:
         """Whether the intercept differs from 0 by more than twice its uncertainty."""
         return abs(self.intercept) > 2 * self.intercept_uncertainty
 
-    @property
-    def lack_of_fit_probability(self) -> float:
-        """Probability of a worse fit if the line is true; below 0.01 a reference is wrong."""
-        return float(scipy.stats.chi2.sf(self.chi_squared, self.degrees_of_freedom))
-
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """All vials, the line, and the bath's concentration in mmol/L."""
+    """All vials, the line, and the bath.
+
+    Parameters
+    ----------
+    vials
+        In the phantom's order.
+    regression
+        Through the references that were not rejected.
+    background
+        The bath's concentration in mmol/L.
+    background_uncertainty
+        Of the bath; its parts as for a vial.
+    """
 
     vials: tuple[VialEstimate, ...]
     regression: Regression
     background: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Inputs:
-    """Where each input lies in the input vector, its cause, and how to draw it."""
-
-    nominal: NDArray[np.float64]
-    covariances: dict[str, NDArray[np.float64]]
-    rectangular: NDArray[np.bool_]
+    background_uncertainty: Uncertainty
 
 
 class CalibrationModel:
@@ -130,64 +158,67 @@ class CalibrationModel:
         Vials, materials, tolerances; at least two references.
     spill
         Spill matrix for a factor on all transverse times.
-    repetition_time, echo_time
+    protocol
+        Repetition time and flip angles.
+    echo_time
         In s.
-    flip_angle
-        In rad.
-    flip_angle_uncertainty
-        Relative standard uncertainty.
     """
 
     def __init__(
         self,
         phantom: Phantom,
         spill: Callable[[float], Spill],
+        protocol: Protocol,
         *,
-        repetition_time: float,
         echo_time: float,
-        flip_angle: float,
-        flip_angle_uncertainty: float,
     ) -> None:
         self._phantom = phantom
-        self._tr, self._te, self._flip = repetition_time, echo_time, flip_angle
-        self._flip_uncertainty = flip_angle_uncertainty
+        self._protocol = protocol
+        self._te = echo_time
         self._spills = tuple(spill(scale) for scale in (1 - _SPILL_STEP, 1.0, 1 + _SPILL_STEP))
         names = [material.name for material in phantom.materials]
-        self._material = np.array([names.index(vial.material.name) for vial in phantom.vials])
+        self._material = np.array([0, *(names.index(vial.material.name) for vial in phantom.vials)])
         self._reference = np.array([vial.is_reference for vial in phantom.vials])
+        self._used = np.ones(int(self._reference.sum()), dtype=np.bool_)
         self._stated = np.array(
             [vial.concentration for vial in phantom.vials if vial.concentration is not None]
         )
-        self._line_weights = 1 / np.maximum(self._stated, self._stated.max() * 0.05) ** 2
+        least = self._stated.max() * _LEAST_CONCENTRATION
+        self._line_weights = 1 / np.maximum(self._stated, least) ** 2
+        self._factors = protocol.compartment_factors(len(phantom.vials))
 
     def relaxation_weights(
         self, t1: NDArray[np.float64], t2: NDArray[np.float64], flip: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return the signal per spin of every material at the echo time, shape (draw, material).
+        """Return the signal per spin of the bath and every vial at the echo time, (draw, 1 + vial).
 
         Parameters
         ----------
         t1, t2
             Factors on the materials' T1 and T2*, shape (draw, material).
         flip
-            Factor on the flip angle, shape (draw,).
+            Factor on the flip angle of each compartment, shape (draw, 1 + vial).
         """
-        return np.stack(
-            [
-                material.relaxation.steady_state(self._tr, self._flip * flip, scale=t1[:, index])
-                * material.relaxation.decay(self._te, scale=t2[:, index])
-                for index, material in enumerate(self._phantom.materials)
-            ],
-            axis=1,
-        )
+        angle, tr = self._protocol.flip_angle * self._factors * flip, self._protocol.repetition_time
+        materials = self._phantom.materials
+        columns = []
+        for place, index in enumerate(self._material):
+            relaxation = materials[index].relaxation
+            start = relaxation.steady_state(tr, angle[:, place], scale=t1[:, index])
+            columns.append(start * relaxation.decay(self._te, scale=t2[:, index]))
+        return np.stack(columns, axis=1)
+
+    def nominal_weights(self) -> NDArray[np.float64]:
+        """Return the signal per spin of the bath and every vial as stated, shape (1 + vial,)."""
+        ones = np.ones((1, len(self._phantom.materials)))
+        return self.relaxation_weights(ones, ones, np.ones((1, self._material.size)))[0]
 
     def calibrate(
         self,
         readings: NDArray[np.float64],
-        noise: NDArray[np.float64],
-        unevenness: float = 0.0,
+        covariances: Mapping[str, NDArray[np.float64]],
         *,
-        draws: int = 2000,
+        draws: int = DRAWS,
         seed: int = 0,
     ) -> Calibration:
         """Return concentrations with their uncertainty.
@@ -196,114 +227,96 @@ class CalibrationModel:
         ----------
         readings
             Core means in units of the bath, shape (vial,).
-        noise
-            Their noise covariance, shape (vial, vial).
-        unevenness
-            Standard deviation of each reading beyond noise, relative to the reading or to the bath,
-            whichever is larger: shading multiplies, streaks from elsewhere add.
+        covariances
+            Of the readings, shape (vial, vial), by cause; ``"noise"`` is what averaging scans lowers.
         draws, seed
             Of the Monte Carlo.
         """
-        inputs = self._inputs(readings, noise, unevenness)
-        steps = np.diag(np.maximum(np.abs(inputs.nominal), 0.1) * _STEP)
-        probes = np.concatenate([inputs.nominal[None], inputs.nominal + steps, inputs.nominal - steps])
-        ratios = self._ratios(probes)
-        ratio_slopes = _derivatives(ratios, steps)
-        total = sum(inputs.covariances.values(), np.zeros((inputs.nominal.size,) * 2))
+        inputs = self._inputs(readings, covariances)
+        ratios = self._ratios(inputs.probes())
+        total = inputs.covariance
+        ratio_slopes = inputs.derivatives(ratios)
         residual = self._residual_covariance(ratios[0], ratio_slopes, total)
-        self._line_weights = 1 / np.maximum(np.diagonal(residual), 1e-30)
-        values = self._concentrations(probes, ratios)
-        slopes = _derivatives(values, steps)
-        lines = self._slopes(probes, ratios)
-        line_slope = _derivatives(lines[:, None], steps)
-        sample = self._draw(inputs, draws, seed)
-        spread = self._concentrations(sample, self._ratios(sample))
-        low, high = np.quantile(spread, (0.025, 0.975), axis=0)
-        causes = {
-            cause: np.sqrt(np.einsum("ij,jk,ik->i", slopes, covariance, slopes))
-            for cause, covariance in inputs.covariances.items()
-        }
-        uncertainty = np.sqrt(np.einsum("ij,jk,ik->i", slopes, total, slopes))
+        observed = ratios[0][self._reference]
+        names = [vial.name for vial in self._phantom.vials if vial.is_reference]
+        rejected = reject_outliers(names, self._stated, observed, residual)
+        self._used = np.array([name not in rejected for name in names])
+        self._line_weights = self._used / np.maximum(np.diagonal(residual), 1e-30)
+        found = propagate(self._outputs, inputs, draws=draws, seed=seed)
         ratio_uncertainty = np.sqrt(np.einsum("ij,jk,ik->i", ratio_slopes, total, ratio_slopes))
         vials = tuple(
             VialEstimate(
                 name=vial.name,
-                concentration=float(values[0, index]),
-                uncertainty=float(uncertainty[index]),
-                interval=(float(low[index]), float(high[index])),
-                contributions=tuple(
-                    sorted(
-                        ((cause, float(part[index])) for cause, part in causes.items()),
-                        key=lambda item: -item[1],
-                    )
-                ),
+                concentration=one.value,
+                uncertainty=one.linear,
+                interval=one.interval,
+                contributions=one.contributions,
                 reference=vial.concentration,
                 reading=float(readings[index]),
                 ratio=float(ratios[0, index]),
                 ratio_uncertainty=float(ratio_uncertainty[index]),
+                monte_carlo_uncertainty=one.monte_carlo,
+                is_linear_valid=one.is_linear_valid,
+                rejected=rejected.get(vial.name),
             )
-            for index, vial in enumerate(self._phantom.vials)
+            for index, (vial, one) in enumerate(zip(self._phantom.vials, found, strict=False))
         )
-        slope_uncertainty = float(np.sqrt((line_slope @ total @ line_slope.T)[0, 0]))
-        regression = self._regression(ratios[0], residual, float(lines[0]), slope_uncertainty)
-        return Calibration(vials, regression, background=1 / regression.slope)
+        bath = found[-1]
+        regression = self._regression(observed, residual, names, 1 / bath.value, rejected)
+        return Calibration(
+            vials,
+            replace(regression, slope_uncertainty=bath.linear / bath.value**2),
+            background=bath.value,
+            background_uncertainty=bath,
+        )
 
     def _inputs(
-        self, readings: NDArray[np.float64], noise: NDArray[np.float64], unevenness: float
-    ) -> _Inputs:
+        self, readings: NDArray[np.float64], covariances: Mapping[str, NDArray[np.float64]]
+    ) -> Inputs:
         materials, references = self._phantom.materials, [v for v in self._phantom.vials if v.is_reference]
-        nominal = np.concatenate([readings, self._stated, np.ones(2 * len(materials) + 1)])
+        compartments = len(self._phantom.vials) + 1
+        nominal = np.concatenate([readings, self._stated, np.ones(2 * len(materials) + 1 + compartments)])
         blocks: list[tuple[str, tuple[Tolerance, ...], NDArray[np.float64]]] = [
             ("reference concentrations", tuple(v.concentration_tolerance for v in references), self._stated),
             ("T1", tuple(m.t1_tolerance for m in materials), np.ones(len(materials))),
             ("T2*", tuple(m.t2_star_tolerance for m in materials), np.ones(len(materials))),
         ]
         rectangular = np.zeros(nominal.size, dtype=np.bool_)
-        covariances = {
-            "noise": _embed(noise, 0, nominal.size),
-            "unevenness": _embed(
-                np.diag((unevenness * np.maximum(np.abs(readings), 1.0)) ** 2), 0, nominal.size
-            ),
-        }
+        whole = {cause: _embed(block, 0, nominal.size) for cause, block in covariances.items()}
         start = readings.size
         for cause, tolerances, scale in blocks:
             spread = np.array([tolerance.standard for tolerance in tolerances]) * scale
-            covariances[cause] = _embed(np.diag(spread**2), start, nominal.size)
+            whole[cause] = _embed(np.diag(spread**2), start, nominal.size)
             kinds = [tolerance.distribution == "rectangular" for tolerance in tolerances]
             rectangular[start : start + len(kinds)] = kinds
             start += len(kinds)
-        covariances["flip angle"] = _embed(np.array([[self._flip_uncertainty**2]]), start, nominal.size)
-        return _Inputs(nominal, covariances, rectangular)
-
-    def _draw(self, inputs: _Inputs, draws: int, seed: int) -> NDArray[np.float64]:
-        generator = np.random.default_rng(seed)
-        total = sum(inputs.covariances.values(), np.zeros((inputs.nominal.size,) * 2))
-        count = len(self._phantom.vials)
-        sample = np.tile(inputs.nominal, (draws, 1))
-        sample[:, :count] += generator.multivariate_normal(
-            np.zeros(count), total[:count, :count], size=draws, method="eigh"
-        )
-        spread = np.sqrt(np.diagonal(total))[count:]
-        normal = generator.standard_normal((draws, spread.size))
-        uniform = generator.uniform(-np.sqrt(3), np.sqrt(3), (draws, spread.size))
-        sample[:, count:] += spread * np.where(inputs.rectangular[count:], uniform, normal)
-        return sample
+        common = np.array([[self._protocol.flip_angle_uncertainty**2]])
+        own = np.eye(compartments) * self._protocol.flip_angle_spread**2
+        whole["flip angle"] = _embed(common, start, nominal.size) + _embed(own, start + 1, nominal.size)
+        return Inputs(nominal, whole, rectangular)
 
     def _split(self, inputs: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-        sizes = [len(self._phantom.vials), self._stated.size, *[len(self._phantom.materials)] * 2]
-        readings, stated, t1, t2, flip = np.split(inputs, np.cumsum(sizes), axis=1)
-        return readings, stated, t1, t2, flip[:, 0]
+        vials = len(self._phantom.vials)
+        sizes = [vials, self._stated.size, *[len(self._phantom.materials)] * 2, 1]
+        readings, stated, t1, t2, common, own = np.split(inputs, np.cumsum(sizes), axis=1)
+        return readings, stated, t1, t2, common * own
+
+    def _outputs(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return concentrations of all vials and of the bath in mmol/L, shape (draw, vial + 1)."""
+        ratios = self._ratios(inputs)
+        slopes = self._slopes(inputs, ratios)
+        return np.concatenate([ratios, np.ones((inputs.shape[0], 1))], axis=1) / slopes[:, None]
 
     def _ratios(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return relaxation-corrected concentrations relative to the bath, shape (draw, vial)."""
         readings, _, t1, t2, flip = self._split(inputs)
         below, here, above = self._spills
-        own = t2[:, None, self._material]
+        own = t2[:, None, self._material[1:]]
         matrix = _parabola(below.vials, here.vials, above.vials, own)
         offset = _parabola(below.offset, here.offset, above.offset, t2[:, :1])
         contrasts = np.linalg.solve(matrix, (readings - offset)[..., None])[..., 0]
         weights = self.relaxation_weights(t1, t2, flip)
-        ratios: NDArray[np.float64] = contrasts * weights[:, :1] / weights[:, self._material]
+        ratios: NDArray[np.float64] = contrasts * weights[:, :1] / weights[:, 1:]
         return ratios
 
     def _slopes(self, inputs: NDArray[np.float64], ratios: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -315,16 +328,12 @@ class CalibrationModel:
         )
         return slopes
 
-    def _concentrations(
-        self, inputs: NDArray[np.float64], ratios: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        return ratios / self._slopes(inputs, ratios)[:, None]
-
     def _residual_covariance(
         self, ratios: NDArray[np.float64], derivatives: NDArray[np.float64], total: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return the covariance of ratio - slope · stated concentration of the references."""
-        slope = float(np.sum(ratios[self._reference] * self._stated) / np.sum(self._stated**2))
+        # The median: one wrong reference must not set the scale by which it is judged.
+        slope = float(np.median(ratios[self._reference] / self._stated))
         residual = derivatives[self._reference].copy()
         count = len(self._phantom.vials)
         for index in range(self._stated.size):
@@ -334,25 +343,28 @@ class CalibrationModel:
 
     def _regression(
         self,
-        ratios: NDArray[np.float64],
+        observed: NDArray[np.float64],
         residual: NDArray[np.float64],
+        names: list[str],
         slope: float,
-        slope_uncertainty: float,
+        rejected: Mapping[str, str],
     ) -> Regression:
-        observed = ratios[self._reference]
-        inverse = np.linalg.pinv(residual, hermitian=True)
-        through = self._stated @ inverse @ observed / (self._stated @ inverse @ self._stated)
-        rest = observed - through * self._stated
-        design = np.stack([np.ones_like(self._stated), self._stated], axis=1)
-        weighted = design * self._line_weights[:, None]
-        solver = np.linalg.solve(design.T @ weighted, weighted.T)
+        used = self._used
+        kept = residual[np.ix_(used, used)]
+        stated, values = self._stated[used], observed[used]
+        line: Line = fit_line(stated, values, kept, through_origin=True)
+        free = fit_line(stated, values, kept) if np.ptp(stated) > 0 else None
+        off = leave_one_out(self._stated, observed, residual)
         return Regression(
             slope=slope,
-            slope_uncertainty=slope_uncertainty,
-            intercept=float((solver @ observed)[0]),
-            intercept_uncertainty=float(np.sqrt((solver @ residual @ solver.T)[0, 0])),
-            chi_squared=float(rest @ inverse @ rest),
-            degrees_of_freedom=self._stated.size - 1,
+            slope_uncertainty=line.slope_uncertainty,
+            intercept=free.intercept if free else 0.0,
+            intercept_uncertainty=free.intercept_uncertainty if free else float("inf"),
+            chi_squared=line.chi_squared,
+            degrees_of_freedom=line.degrees_of_freedom,
+            lack_of_fit_probability=line.lack_of_fit_probability,
+            left_out=tuple((name, float(value)) for name, value in zip(names, off, strict=True)),
+            rejected=tuple(rejected.items()),
         )
 
 
@@ -362,14 +374,6 @@ def _embed(block: NDArray[np.float64], start: int, size: int) -> NDArray[np.floa
     stop = start + block.shape[0]
     whole[start:stop, start:stop] = block
     return whole
-
-
-def _derivatives(values: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return d value / d input, shape (value, input), from rows: nominal, all steps up, all down."""
-    count = steps.shape[0]
-    up, down = values[1 : 1 + count], values[1 + count :]
-    derivatives: NDArray[np.float64] = ((up - down) / (2 * np.diagonal(steps)[:, None])).T
-    return derivatives
 
 
 def _parabola(
