@@ -9,9 +9,9 @@ import numpy as np
 
 from coilbench.base.units import engineering
 from coilbench.base.verdict import overall
-from coilbench.report import figures
 from coilbench.report.array_sections import array_values, scattering_section, tuning_section, tuning_values
-from coilbench.report.page import Page, Rows, Section, render
+from coilbench.report.page import Page, render
+from coilbench.report.scan_sections import image_section, noise_section, sodium_section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -228,9 +228,9 @@ def report_page(measured: Measured, judged: tuple[Judged, ...], checks: tuple[st
     sections = (
         tuning_section(measured.tuned, measured.character, measured.file.limits.s11_db),
         scattering_section(measured.character),
-        _noise_section(measured),
-        _image_section(measured),
-        _sodium_section(measured),
+        noise_section(measured.scanned.noise, measured.noise, measured.quantified.channel_snr),
+        image_section(measured.quantified, measured.scanned.images[0], file.phantom.radius),
+        sodium_section(file, measured.scanned, measured.quantified.tsc),
     )
     return render(Page(f"coilbench: {file.name}", facts, overall(judged), judged, checks, sections))
 
@@ -246,98 +246,3 @@ def _scan_line(measured: Measured) -> str:
         f"{1e3 * plan.fov / plan.matrix:g} mm, "
         f"{engineering(plan.transmit_frequency, 'Hz', digits=8)}"
     )
-
-
-def _noise_section(measured: Measured) -> Section:
-    noise, comparison = measured.scanned.noise, measured.noise.comparison
-    power = np.sqrt(np.diag(measured.noise.predicted).real)
-    predicted = measured.noise.predicted / np.outer(power, power)
-    rows = tuple(
-        (
-            str(channel + 1),
-            engineering(float(noise.sigma[channel]), "V"),
-            f"{comparison.power_ratio[channel]:.4f}",
-            f"{noise.bandwidth_ratio[channel]:.3f}",
-            f"{noise.kurtosis[channel]:.2f}",
-            f"{noise.quadrature_ratio[channel]:.3f}",
-            f"{measured.quantified.channel_snr[channel]:.2f}",
-        )
-        for channel in range(noise.channels)
-    )
-    headings = (
-        "channel",
-        "σ (real part)",
-        "power / predicted",
-        "noise bandwidth ratio",
-        "kurtosis (3: Gaussian)",
-        "I/Q variance (1: ideal)",
-        "SNR alone",
-    )
-    agreement = "agree within sampling error" if comparison.agrees() else "DISAGREE beyond sampling error"
-    text = (
-        f"Pre-scan with the RF amplifier off, {noise.samples} samples a channel, beside kTB(I - SSᴴ) of the "
-        f"measured S-matrix plus the preamplifiers' noise. They {agreement}: "
-        f"p = {comparison.probability:.3f}."
-    )
-    drawing = figures.correlation_figure(noise.correlation, predicted)
-    return Section("Noise", text, (("Noise correlation", drawing),), (Rows(headings, rows),))
-
-
-def _image_section(measured: Measured) -> Section:
-    voxel = measured.scanned.images[0].grid.spacing[0]
-    snr = measured.quantified.snr
-    drawing = figures.slices_figure(snr, voxel, measured.file.phantom.radius, "SNR", "", float(np.max(snr)))
-    text = (
-        "Whitened Roemer combination of the first scan in SNR units: a value of 10 is an SNR of 10 "
-        "(real-part sigma)."
-    )
-    return Section("Image", text, (("Transverse slices", drawing),))
-
-
-def _sodium_section(measured: Measured) -> Section:
-    tsc, file = measured.quantified.tsc, measured.file
-    voxel = measured.scanned.images[0].grid.spacing[0]
-    true = np.array([vial.concentration_mmol_l for vial in file.phantom.vials])
-    reference = np.array([vial.role == "reference" for vial in file.phantom.vials])
-    line = figures.regression_figure(
-        true,
-        np.array([vial.ratio for vial in tsc.vials]),
-        np.array([vial.ratio_uncertainty for vial in tsc.vials]),
-        reference,
-        (0.0, tsc.regression.slope),
-        [vial.name for vial in tsc.vials],
-    )
-    slices = figures.slices_figure(
-        tsc.concentration, voxel, file.phantom.radius, "[Na]", "mmol/L", 1.1 * float(true.max())
-    )
-    rows = tuple(
-        (
-            vial.name,
-            "reference" if known else "check",
-            f"{value:g}",
-            f"{vial.concentration:.2f}",
-            f"{vial.expanded_uncertainty:.2f}",
-            f"{vial.interval[0]:.2f} to {vial.interval[1]:.2f}",
-            ", ".join(f"{cause} {share:.2f}" for cause, share in vial.contributions[:4] if share >= 0.005),
-        )
-        for vial, value, known in zip(tsc.vials, true, reference, strict=True)
-    )
-    headings = (
-        "vial",
-        "role",
-        "true / (mmol/L)",
-        "[Na] / (mmol/L)",
-        "± (95 %)",
-        "95 % interval",
-        "largest contributions (1 σ)",
-    )
-    regression = tsc.regression
-    text = (
-        f"Mean of {measured.file.scan.repetitions} scan(s). Slope {regression.slope:.5f} ± "
-        f"{2 * regression.slope_uncertainty:.5f} L/mmol through the origin; a "
-        f"free intercept would be {regression.intercept:.4f} ± {2 * regression.intercept_uncertainty:.4f} "
-        f"(95 %); lack of fit p = {regression.lack_of_fit_probability:.3f}. Background {tsc.background:.1f} "
-        "mmol/L."
-    )
-    drawings = (("Regression through the reference vials", line), ("Sodium concentration map", slices))
-    return Section("Total sodium concentration", text, drawings, (Rows(headings, rows),))

@@ -1,15 +1,27 @@
-"""What every picture is drawn on: figures as inline SVG, in colours told apart without colour vision."""
+"""What every picture is drawn on: figures for pages and files, in colours that everybody tells apart."""
 
 from __future__ import annotations
 
 import io
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from coilbench.base.errors import BenchFileError
+from coilbench.session import storing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
 #: Okabe & Ito, "Color Universal Design" (2008), black last.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C00", "#000000")
+#: Pixels per inch of pictures that are no drawings: twice a screen's 96, so that small text stays sharp.
+_RESOLUTION: Final = 192
 
 
 def new_figure(width: float, height: float, rows: int, columns: int, **options: Any) -> tuple[Figure, Any]:  # noqa: ANN401
@@ -27,3 +39,34 @@ def svg_text(figure: Figure, /) -> str:
     )
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+def pixels(figure: Figure, /) -> NDArray[np.uint8]:
+    """Return a figure as RGB bytes on white, shape (row, column, 3)."""
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(_RESOLUTION)
+    canvas.draw()
+    rgb: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()
+    return rgb
+
+
+def write_figure(path: Path, figure: Figure, /) -> None:
+    """Write a figure as the kind of file its name says: ``.svg`` or ``.png``.
+
+    Raises
+    ------
+    BenchFileError
+        The name says neither.
+    StorageError
+        The disk refused.
+    """
+    kind = path.suffix.lower()
+    if kind not in (".svg", ".png"):
+        raise BenchFileError(f"{path}: a plot is written as .svg or .png")
+    with storing(path):
+        if kind == ".svg":
+            FigureCanvasSVG(figure)
+            figure.savefig(path, format="svg", metadata={"Date": None})
+        else:
+            FigureCanvasAgg(figure)
+            figure.savefig(path, format="png", dpi=_RESOLUTION)

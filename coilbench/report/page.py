@@ -14,6 +14,8 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.figure import Figure
+
     from coilbench.base.verdict import Judged, Verdict
 
 
@@ -34,14 +36,14 @@ class Section:
     title, text
         Heading and a sentence or two on how to read what follows.
     figures
-        SVG elements with a caption each.
+        Captions with what they stand under: figures, or SVG elements of our own making.
     tables
         Tables, below the figures.
     """
 
     title: str
     text: str
-    figures: tuple[tuple[str, str], ...] = ()
+    figures: tuple[tuple[str, Figure | str], ...] = ()
     tables: tuple[Rows, ...] = ()
 
 
@@ -83,5 +85,12 @@ def render(page: Page, /) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters["svg"] = _svg
     templates.filters["drawing"] = Markup  # only figures pass here, and figures are our own SVG
     return templates.get_template("report.html.j2").render(page=page)
+
+
+def _svg(figure: Figure | str) -> str:
+    from coilbench.report.canvas import svg_text
+
+    return figure if isinstance(figure, str) else svg_text(figure)

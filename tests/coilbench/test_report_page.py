@@ -8,7 +8,7 @@ import numpy as np
 import skrf
 
 from coilbench.base.verdict import Verdict, judge
-from coilbench.report import figures
+from coilbench.report import figures, scan_figures
 from coilbench.report.page import Page, Rows, Section, render
 
 
@@ -26,9 +26,9 @@ def page(text: str) -> str:
         figures.reflection_figure(first, second, (0, 3), 33.8e6, -20.0),
         figures.smith_figure(first, second, (0, 3), 33.8e6),
         figures.scattering_figure(np.full((4, 4), -30.0), (9, 10, 11, 12), "S"),
-        figures.correlation_figure(rho, rho),
-        figures.slices_figure(np.random.default_rng(4).random((40, 36, 38)), 5e-3, 0.08, "SNR", "", 1.0),
-        figures.regression_figure(
+        scan_figures.correlation_figure(rho, rho),
+        scan_figures.slices_figure(np.random.default_rng(4).random((40, 36, 38)), 5e-3, 0.08, "SNR", "", 1.0),
+        scan_figures.regression_figure(
             np.array([20.0, 60.0, 45.0]),
             np.array([0.7, 2.0, 1.5]),
             np.full(3, 0.02),
