@@ -264,7 +264,7 @@ def judge_depths(
     if missing and not any(each.verdict is Verdict.FAIL for each in judged):
         said = f"{name} (ch {', '.join(missing)} not measured)"
         return Judged(said, math.nan, "dB", None, limit, Verdict.INCONCLUSIVE)
-    rank = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
+    rank = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.MARGINAL: 2, Verdict.PASS: 3}
     return min(judged, key=lambda each: (rank[each.verdict], each.value))
 
 

@@ -10,8 +10,8 @@ from coilbench.base.verdict import Judged, Verdict, overall
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Exit codes of the command line; 3 (could not measure) belongs to errors.
-EXIT_CODES: Final = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 2}
+#: Exit codes of the command line; 3 (could not measure) belongs to errors. Marginal is a pass with a warning.
+EXIT_CODES: Final = {Verdict.PASS: 0, Verdict.MARGINAL: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 2}
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class Quantity:
     coverage_factor
         k of the expanded uncertainty U = k u that its verdict rests on.
     verdict
-        ``"pass"``, ``"fail"``, ``"inconclusive"``; None where nothing was judged.
+        ``"pass"``, ``"marginal"``, ``"fail"``, ``"inconclusive"``; None where nothing was judged.
     limit
         In words; empty where there is none.
     place

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 #: Text, sign and colour: never colour alone.
 SIGNS: Final = {
     Verdict.PASS: "[green]✓ pass[/]",
+    Verdict.MARGINAL: "[yellow]! marginal[/]",
     Verdict.FAIL: "[bold red]✗ FAIL[/]",
     Verdict.INCONCLUSIVE: "[yellow]? inconclusive[/]",
 }

@@ -14,6 +14,7 @@ class Verdict(StrEnum):
     """What a quantity, or a whole run, is judged to be."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password
+    MARGINAL = "marginal"
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
 
@@ -33,7 +34,8 @@ class Judged:
     limit
         The limit in words, such as ``"<= -20 dB"``.
     verdict
-        Inconclusive where the limit lies within the uncertainty (ISO 14253-1).
+        Inconclusive where the limit lies within the uncertainty (ISO 14253-1); marginal where the limit is
+        kept but not the warning before it.
     """
 
     name: str
@@ -53,6 +55,7 @@ def judge(
     uncertainty: float | None = None,
     at_most: float | None = None,
     at_least: float | None = None,
+    warn_at: float | None = None,
 ) -> Judged:
     """Judge a quantity against one limit; a value that is not a number fails.
 
@@ -62,11 +65,14 @@ def judge(
         Expanded (95 %), in ``unit``.
     at_most, at_least
         Exactly one of them, in ``unit``.
+    warn_at
+        In ``unit``, on the good side of the limit: what keeps the limit but is itself beyond this is
+        marginal.
 
     Raises
     ------
     ValueError
-        Both limits or none are given, or the uncertainty is negative.
+        Both limits or none are given, the warning comes after the limit, or the uncertainty is negative.
     """
     if uncertainty is not None and uncertainty < 0:
         raise ValueError(f"{name}: an expanded uncertainty cannot be negative, got {uncertainty}")
@@ -76,9 +82,12 @@ def judge(
         room, limit = at_most - value, f"≤ {at_most:g} {unit}".strip()
     else:
         room, limit = value - (at_least or 0.0), f"≥ {at_least:g} {unit}".strip()
+    warning = None if warn_at is None else (warn_at - value if at_least is None else value - warn_at)
+    if warning is not None and warning > room:
+        raise ValueError(f"{name}: a warning at {warn_at} comes after the limit {limit}")
     guard = uncertainty or 0.0
     if room >= guard:
-        verdict = Verdict.PASS
+        verdict = Verdict.PASS if warning is None or warning >= 0 else Verdict.MARGINAL
     elif room > -guard:
         verdict = Verdict.INCONCLUSIVE
     else:
@@ -87,9 +96,9 @@ def judge(
 
 
 def overall(judged: Iterable[Judged], /) -> Verdict:
-    """Return fail if anything failed, else inconclusive if anything was or nothing was judged, else pass."""
+    """Return the worst verdict: fail, inconclusive (or nothing judged), marginal, pass."""
     verdicts = {quantity.verdict for quantity in judged} or {Verdict.INCONCLUSIVE}
-    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.MARGINAL):
         if verdict in verdicts:
             return verdict
     return Verdict.PASS

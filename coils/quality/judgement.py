@@ -136,7 +136,7 @@ def worst_of_each(rows: Iterable[PortJudgement], /) -> tuple[Judged, ...]:
 
     Among rows of equal verdict the largest one; its ports are in the name.
     """
-    severity = {Verdict.FAIL: 2, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 0}
+    severity = {Verdict.FAIL: 3, Verdict.INCONCLUSIVE: 2, Verdict.MARGINAL: 1, Verdict.PASS: 0}
     worst: dict[str, PortJudgement] = {}
     for row in rows:
         best = worst.get(row.quantity)

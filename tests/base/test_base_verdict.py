@@ -54,3 +54,35 @@ def test_the_worst_verdict_decides() -> None:
     assert overall([good]) is Verdict.PASS
     assert overall([good, open_]) is Verdict.INCONCLUSIVE
     assert overall([good, open_, bad]) is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("value", "uncertainty", "expected"),
+    [
+        (0.4, 0.1, Verdict.PASS),
+        (0.6, 0.1, Verdict.MARGINAL),
+        (0.95, 0.1, Verdict.INCONCLUSIVE),
+        (1.2, 0.1, Verdict.FAIL),
+    ],
+)
+def test_what_keeps_the_limit_but_not_the_warning_before_it_is_marginal(
+    value: float, uncertainty: float, expected: Verdict
+) -> None:
+    above = judge("noise change", value, "dB", uncertainty=uncertainty, at_most=1.0, warn_at=0.5)
+    below = judge("room", -value, "dB", uncertainty=uncertainty, at_least=-1.0, warn_at=-0.5)
+    assert above.verdict is below.verdict is expected
+
+
+def test_a_warning_comes_before_its_limit() -> None:
+    with pytest.raises(ValueError, match="comes after the limit"):
+        judge("x", 1.0, "", at_most=1.0, warn_at=2.0)
+    with pytest.raises(ValueError, match="comes after the limit"):
+        judge("x", 1.0, "", at_least=1.0, warn_at=0.5)
+
+
+def test_marginal_is_worse_than_pass_and_better_than_open() -> None:
+    good = judge("a", 1.0, "", at_most=2.0)
+    near = judge("b", 1.9, "", at_most=2.0, warn_at=1.5)
+    unsure = judge("c", 1.9, "", uncertainty=0.2, at_most=2.0)
+    assert overall([good, near]) is Verdict.MARGINAL
+    assert overall([good, near, unsure]) is Verdict.INCONCLUSIVE
