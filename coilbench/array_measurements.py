@@ -128,7 +128,7 @@ def tune_array(
     earlier
         Run folder of an earlier tuning of this array, whose trimmers have not been moved or homed since.
     check_motors
-        Home all axes at the end, and name motors that lose steps.
+        Probe and home all axes at the end, and name motors that stand still or lose steps.
 
     Raises
     ------

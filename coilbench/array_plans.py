@@ -57,7 +57,7 @@ def tune_plan(
     kept
         What an earlier tuning of this array left (`coils.tuning.kept`).
     check_motors
-        Home all axes at the end, and name motors that lose steps.
+        Probe and home all axes at the end, and name motors that stand still or lose steps.
 
     Raises
     ------

@@ -36,7 +36,8 @@ class Case:
     is_load_change
         The array is tuned once, then its load changes, and what is counted is the second tuning.
     check_motors
-        The tuner homes all axes at the end: sweeps cannot tell a slipping motor from a smaller range.
+        The tuner probes and homes all axes at the end: nothing else shows a trimmer that is stuck where it is
+        wanted, or a motor that slips.
     """
 
     workmanship: Workmanship = NOMINAL
@@ -74,7 +75,7 @@ CASES: Final[Mapping[str, Case]] = MappingProxyType(
         "nominal": Case(),
         "unmodelled": Case(UNMODELLED),
         "hard": Case(HARD),
-        "stuck": Case(grip=0.0),
+        "stuck": Case(grip=0.0, check_motors=True),
         "slipping": Case(grip=0.9, check_motors=True),
         "failing": Case(failing=20),
         # 50 ppm from sweep to sweep: a few degrees over a tuning with ceramic trimmers of 100 ppm/K

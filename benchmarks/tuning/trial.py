@@ -171,7 +171,6 @@ def run(question: Question) -> Answer:
         answer.culprit = case.spoil(world, question.seed)
         bandwidth = _WIRED_BANDWIDTH if question.wires else _MEMORY_BANDWIDTH
         kept = None
-        kept = None
         try:
             if case.is_load_change:
                 world.move_axes(world.best_reflections().positions)
@@ -233,7 +232,7 @@ def _tune(
         nucleus_groups(world),
         design=None if question.tuner == "local" else drawing(world),
         kept=kept,
-        check_motors=CASES[question.case].grip is not None,
+        check_motors=CASES[question.case].check_motors,
         if_bandwidth=bandwidth,
     )
     result = tune(*counted, plan, emit=listen)

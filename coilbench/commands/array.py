@@ -106,7 +106,10 @@ def tune(
         typer.Option("--from", help="Run folder of an earlier tuning: after a change of the load."),
     ] = None,
     check_motors: Annotated[
-        bool, typer.Option("--check-motors", help="Home all axes at the end; name motors that lose steps.")
+        bool,
+        typer.Option(
+            "--check-motors", help="Probe and home all axes at the end; name motors that stand or lose steps."
+        ),
     ] = False,
     manual: Annotated[
         bool, typer.Option("--manual", help="No motors: guides you at the trimmers, with a live Smith chart.")

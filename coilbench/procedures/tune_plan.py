@@ -81,7 +81,7 @@ class TunePlan:
     kept
         What an earlier tuning of this array ended with (`TuneResult.belief`); fewer sweeps are needed then.
     check_motors
-        Home all axes once all ports are reached, and name motors that lose steps.
+        Probe and home all axes at the end, and name motors that stand still or lose steps.
     span
         Half width of the wide sweeps over their centre.
     points

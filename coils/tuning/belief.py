@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: load, the loop around it and the cables change.
 _KEPT: Final = 0.05
 _KEPT_LOOP: Final = 0.3
+#: Part of the drawing's tolerances that counts as nothing.
+_KNOWN: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,4 +174,17 @@ class Prior:
             drawn.delay * _KEPT_LOOP,
             drawn.coupling * _KEPT_LOOP,
             drawn.resistance,
+        )
+
+    @classmethod
+    def known(cls, belief: Belief) -> Self:
+        """Return what is known when nothing but the trimmers' places can have changed."""
+        drawn = cls.from_design(belief.design)
+        return cls(
+            belief,
+            {name: width * _KNOWN for name, width in drawn.elements.items()},
+            drawn.terms * _KNOWN,
+            drawn.delay * _KNOWN,
+            drawn.coupling * _KNOWN,
+            drawn.resistance * _KNOWN,
         )

@@ -6,8 +6,9 @@ there teaches it the trimmers' curves; another jump, usually the last. Nothing h
 `begin` and `advance` take what was measured and say what to do.
 
 Ports that cannot be matched within the travel get advice (`coils.tuning.advice`), trimmers that do not follow
-their motors are named (`coils.tuning.suspects`). When the model is at a loss, it says so and stops where the
-array was best: `coils.tuning.local` goes on from there without a model.
+their motors are named (`coils.tuning.suspects`). When the model is at a loss, it looks at the motors
+(`coils.tuning.motors`); when that explains nothing either, it says so and stops where the array was best:
+`coils.tuning.local` goes on from there without a model.
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ from coils.tuning.advice import find_reworks
 from coils.tuning.design_state import DesignTuning, Finished, HomeAndReturn, Purpose
 from coils.tuning.estimate import NOISE, Estimate, Observation, first_estimate, refine
 from coils.tuning.local_state import ArraySweep, Move, TuningGoal, Unreached
-from coils.tuning.suspects import Suspect, explain_stillness, kept_still, standing_still, strange_channels
+from coils.tuning.motors import ELSEWHERE, displacements, followed, stand_elsewhere, stood_still
+from coils.tuning.suspects import (
+    Suspect,
+    explain_stillness,
+    kept_still,
+    named_suspects,
+    standing_still,
+    strange_channels,
+)
 from coils.tuning.targets import least_worst, own_reflections, solve_target
 
 if TYPE_CHECKING:
@@ -46,8 +55,6 @@ _LEAST_NOISE: Final = 1e-3
 _MOST_NOISE: Final = 2e-2
 #: With this misfit believed, a fit comes through where a sharper one is caught.
 _CAUTIOUS: Final = 0.05
-#: Iterations of a fit that must see the least displacement.
-_PATIENT: Final = 20
 #: Every other point of the first sweep is enough once its dips have been found.
 _THINNED: Final = 2
 #: A move that would change no reflection by more than this is not worth the gears' wear.
@@ -57,10 +64,6 @@ _PATIENCE: Final = 3
 _PROGRESS: Final = 0.8
 #: Largest difference between a promised and a measured reflection that still counts as kept.
 _AS_EXPECTED: Final = 0.1
-#: Where a trimmer stands after homing and back may differ by so many steps without being told.
-_REPEATABLE: Final = 25.0
-#: Where it may stand after homing, in parts of half the travel.
-_ELSEWHERE: Final = 0.1
 
 
 def begin(
@@ -84,7 +87,8 @@ def begin(
     goal
         When to stop.
     check_motors
-        Home all axes and return before the end, and name those that lose steps.
+        Probe all motors before the end, home all axes and return, and name those that stand still or lose
+        steps; without it motors are probed only when the model is at a loss.
 
     Raises
     ------
@@ -110,6 +114,7 @@ def begin(
         half=0.5 * (limits[..., 1] - limits[..., 0]),
         purpose=Purpose.FIRST,
         check_motors=check_motors,
+        checked=False,
         sweeps=0,
         stalled=0,
         observations=(),
@@ -146,13 +151,14 @@ def advance(
     """
     if state.purpose is Purpose.STOPPED:
         raise ValueError("tuning is over; begin again")
-    state = _taken_in(state, sweep, state.positions_from(positions))
-    worst = _worst(state, state.reflections)
-    if worst < _amplitude(state.goal.enough_db):
-        if state.check_motors:
-            home = replace(state, purpose=Purpose.MOTORS, check_motors=False)
-            return home, HomeAndReturn(state.named(state.positions, np.ones_like(state.stuck)))
-        return _finished(state, ())
+    purpose, now = state.purpose, state.positions_from(positions)
+    if purpose is Purpose.PROBE:
+        return _probed(state, sweep, now)
+    state = _homed(state, sweep, now) if purpose is Purpose.MOTORS else _taken_in(state, sweep, now)
+    if purpose is Purpose.REFERENCE:
+        return _probing(state)
+    if _worst(state, state.reflections) < _amplitude(state.goal.enough_db):
+        return _ended(state, ())
     return _next(state)
 
 
@@ -160,24 +166,34 @@ def _taken_in(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning
     """Learn from a sweep."""
     moved = now != state.positions
     steps = (now - state.positions) / state.half
-    approached = state.approached | moved
+    # before a look at the motors all come from below, whether their counts change or not
+    approached = state.approached | moved | (state.purpose is Purpose.REFERENCE)
     slack = np.where(approached & state.approached, _APPROACHED, _UNKNOWN_PLAY) / state.half
     slack += np.where(state.accused, 1.0, _SHORT) * np.abs(steps)
-    if state.purpose is Purpose.MOTORS:
-        slack += _ELSEWHERE
     seen = Observation(sweep.frequencies, sweep.s, (now - state.middle) / state.half, slack)
-    reflections = _own(state.design, sweep)
     estimate, observations, odd = _estimated(state, seen, steps)
-    if state.purpose is Purpose.MOTORS:
-        suspects = state.suspects + _slipping(state, estimate)
-        stuck, accused = state.stuck, state.accused
-    else:
-        # one sweep may deceive: a trimmer is stuck when it has stood still twice
-        again = kept_still(estimate, steps) & state.accused if state.observations else odd
-        stuck = state.stuck | again
-        accused = (state.accused & ~moved) | again | odd
-        suspects = state.suspects + _stuck(state, now, again)
-    state = replace(state, stuck=stuck, accused=accused, suspects=suspects)
+    # one sweep may deceive: a trimmer is stuck when it has stood still twice
+    again = kept_still(estimate, steps) & state.accused if state.observations else odd
+    sent = now - state.positions
+    told = named_suspects(state.design.axes, again, "stuck", "did not move when sent {steps}", sent)
+    state = replace(
+        state,
+        approached=approached,
+        stuck=state.stuck | again,
+        accused=(state.accused & ~moved) | again | odd,
+        suspects=state.suspects + told,
+    )
+    return _arrived(state, estimate, observations, now, _own(state.design, sweep))
+
+
+def _arrived(
+    state: DesignTuning,
+    estimate: Estimate,
+    observations: tuple[Observation, ...],
+    now: Real,
+    reflections: Complex,
+) -> DesignTuning:
+    """Note where the array stands, and whether that is the best so far."""
     # what was best before homing cannot be found again by counts
     first = state.estimate is None or state.purpose is Purpose.MOTORS
     better = first or _ranked(state, reflections) < _ranked(state, state.best_reflections)
@@ -191,12 +207,72 @@ def _taken_in(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning
         observations=observations,
         estimate=estimate,
         positions=now,
-        approached=approached,
         reflections=reflections,
         best_positions=now if better else state.best_positions,
         best_reflections=reflections if better else state.best_reflections,
         best_power=min(_power(reflections), state.best_power),
     )
+
+
+def _probing(state: DesignTuning) -> tuple[DesignTuning, Action]:
+    """Send every axis that may follow a little towards the middle of its travel."""
+    steps = np.where(state.positions < state.middle, 1.0, -1.0) * state.goal.probe
+    targets = np.clip(state.positions + steps, state.lowest, state.highest)
+    chosen = ~state.stuck
+    approach = state.named(targets - state.goal.play, chosen & (targets < state.positions))
+    return replace(state, purpose=Purpose.PROBE), Move(approach, state.named(targets, chosen))
+
+
+def _probed(state: DesignTuning, sweep: ArraySweep, now: Real) -> tuple[DesignTuning, Action]:
+    """Name whoever did not follow a probing move; then home all axes if asked for, or go back and go on."""
+    sent = (now - state.positions) / state.half
+    slack = _APPROACHED / state.half + np.abs(sent)
+    seen = Observation(sweep.frequencies, sweep.s, (now - state.middle) / state.half, slack)
+    estimate = _required(state.estimate)
+    found = displacements(estimate, state.observations[-1], seen)
+    # where the model does not explain the channel itself, it explains no change of it either
+    explained = ~strange_channels(estimate)[:, None]
+    still = explained & stood_still(found, sent)
+    text = "did not move when probed by {steps}"
+    told = named_suspects(state.design.axes, still, "stuck", text, now - state.positions)
+    state = replace(
+        state,
+        sweeps=state.sweeps + 1,
+        stalled=0,
+        stuck=state.stuck | still,
+        accused=(state.accused & ~(explained & followed(found, sent))) | still,
+        suspects=state.suspects + told,
+    )
+    if state.check_motors:
+        home = HomeAndReturn(state.named(state.positions, np.ones_like(state.stuck)))
+        return replace(state, purpose=Purpose.MOTORS), home
+    if not told:
+        return _finished(replace(state, positions=now, reflections=_own(state.design, sweep)), ())
+    approach = state.named(state.positions - state.goal.play, now > state.positions)
+    return replace(state, purpose=Purpose.JUMP), Move(approach, state.named(state.positions, ~state.stuck))
+
+
+def _homed(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning:
+    """Name whoever came back from home to another place, and learn where that is."""
+    before = _required(state.estimate)
+    places, nothing = (now - state.middle) / state.half, np.zeros_like(now)
+    seen = Observation(sweep.frequencies, sweep.s, places, nothing + ELSEWHERE)
+    found = displacements(before, state.observations[-1], seen)
+    slipped = stand_elsewhere(found, state.goal.homing / state.half) & ~strange_channels(before)[:, None]
+    text = "stands {steps} elsewhere after homing and back"
+    told = named_suspects(state.design.axes, slipped, "slipping", text, found.moved * state.half)
+    seen = replace(seen, slack=np.where(slipped, ELSEWHERE, _APPROACHED / state.half))
+    observations = (*state.observations, seen)
+    shifts = before.shifts[-1:] + np.where(slipped, found.moved, 0.0)
+    start = replace(before, shifts=np.concatenate([before.shifts, shifts]))
+    estimate = refine(start, observations, _believed(before))
+    state = replace(state, suspects=state.suspects + told)
+    return _arrived(state, estimate, observations, now, _own(state.design, sweep))
+
+
+def _believed(estimate: Estimate) -> float:
+    """Return the misfit of S to believe in, from what the last fit left."""
+    return float(np.clip(1.2 * np.sqrt(np.mean(estimate.misfit**2)), _LEAST_NOISE, _MOST_NOISE))
 
 
 def _estimated(
@@ -210,15 +286,12 @@ def _estimated(
             return first_estimate(state.prior, seen), (_thinned(seen),), nobody
         start = Estimate.before(state.prior, seen.places)
         return refine(refine(start, (seen,), 5.0 * NOISE), (seen,)), (seen,), nobody
-    noise = float(np.clip(1.2 * np.sqrt(np.mean(before.misfit**2)), _LEAST_NOISE, _MOST_NOISE))
+    noise = _believed(before)
     observations = (*state.observations, seen)
     estimate = refine(before, observations, noise)
     if np.any(state.accused & (moved != 0.0)):
         still = refine(standing_still(before, moved, state.accused), observations, noise)
         estimate = min(estimate, still, key=lambda one: float(np.sum(one.cost)))
-    if state.purpose is Purpose.MOTORS:
-        # a match trimmer's displacement shows little: the fit must go on to the end
-        return refine(estimate, observations, noise, _PATIENT, enough=0.0), observations, nobody
     if np.any(strange_channels(estimate)):
         retried = refine(refine(before, observations, _CAUTIOUS), observations, noise)
         estimate = min(estimate, retried, key=lambda one: float(np.sum(one.cost)))
@@ -261,11 +334,11 @@ def _next(state: DesignTuning) -> tuple[DesignTuning, Action]:
         reworks = find_reworks(estimate.belief, start, offset, lowest, highest, wanted, state.stuck)
     # a travel that ends too early is believed once the array has been seen where the model put it
     if reworks and _landed(state) and not _accused_of(state, reworks):
-        return _finished(state, reworks)
+        return _ended(state, reworks)
     worst = _worst(state, state.reflections)
     satisfied = worst < _amplitude(state.goal.limit_db) and target.worst(wanted) > _PROGRESS * worst
     if satisfied or state.stalled >= _PATIENCE:
-        return _finished(state, ())
+        return _ended(state, ())
     places = _places(estimate.belief, target.capacitances) - shifts
     targets = np.clip(np.rint(state.middle + state.half * places), state.lowest, state.highest)
     steps = targets - state.positions
@@ -273,7 +346,7 @@ def _next(state: DesignTuning) -> tuple[DesignTuning, Action]:
     effect = slopes * np.abs(np.log(target.capacitances / now))
     chosen = (steps != 0.0) & ~state.stuck & (effect > _WORTHWHILE)
     if not np.any(chosen):
-        return _finished(state, reworks)
+        return _ended(state, reworks)
     down = chosen & (targets < state.positions)
     up = chosen & ~state.approached
     approach = state.named(targets - state.goal.play, down | up)
@@ -313,30 +386,17 @@ def _places(belief: Belief, capacitances: Real) -> Real:
     return np.stack(columns, axis=1)
 
 
-def _stuck(state: DesignTuning, now: Real, stuck: NDArray[np.bool_]) -> tuple[Suspect, ...]:
-    """Name the trimmers that stood still."""
-    return tuple(
-        Suspect(
-            state.design.axes[channel][column],
-            "stuck",
-            f"did not move when sent {now[channel, column] - state.positions[channel, column]:+.0f} steps",
-        )
-        for channel, column in np.argwhere(stuck)
-    )
-
-
-def _slipping(state: DesignTuning, estimate: Estimate) -> tuple[Suspect, ...]:
-    """Name the trimmers that came back elsewhere after homing, by more than their play."""
-    expected = np.where(state.approached, _REPEATABLE, _REPEATABLE + 3.0 * _UNKNOWN_PLAY)
-    change = (estimate.shifts[-1] - estimate.shifts[-2]) * state.half
-    return tuple(
-        Suspect(
-            state.design.axes[channel][column],
-            "slipping",
-            f"stands {change[channel, column]:+.0f} steps elsewhere after homing and back",
-        )
-        for channel, column in np.argwhere(np.abs(change) > expected)
-    )
+def _ended(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[DesignTuning, Action]:
+    """End here, but look at the motors first if asked for or if nothing else explains what is left."""
+    limit = _amplitude(state.goal.limit_db)
+    helpless = not reworks and _worst(state, state.reflections) >= limit
+    if state.checked or not (state.check_motors or helpless):
+        return _finished(state, reworks)
+    # whoever has not moved yet stands anywhere in its play
+    fresh = ~state.approached & ~state.stuck
+    targets = np.maximum(state.positions, state.lowest)
+    take_up = Move(state.named(targets - state.goal.play, fresh), state.named(targets, fresh))
+    return replace(state, purpose=Purpose.REFERENCE, checked=True), take_up
 
 
 def _finished(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[DesignTuning, Finished]:
@@ -349,18 +409,22 @@ def _finished(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[DesignT
         restore = Move(
             state.named(state.best_positions - state.goal.play, down), state.named(state.best_positions, back)
         )
+    # who stood still once and was not needed again
     doubtful = state.accused & ~state.stuck
-    suspects = state.suspects + _doubted(state, doubtful)
+    text = "seems to have stood still when it was sent"
+    suspects = state.suspects + named_suspects(state.design.axes, doubtful, "stuck", text)
+    suspects = tuple(_hedged(state, suspect) for suspect in suspects)
     state = replace(state, purpose=Purpose.STOPPED, suspects=suspects)
     return state, Finished(_unreached(state, reworks), reworks, suspects, restore)
 
 
-def _doubted(state: DesignTuning, doubtful: NDArray[np.bool_]) -> tuple[Suspect, ...]:
-    """Name the trimmers that stood still once and were not needed again."""
-    return tuple(
-        Suspect(state.design.axes[channel][column], "stuck", "seems to have stood still when it was sent")
-        for channel, column in np.argwhere(doubtful)
-    )
+def _hedged(state: DesignTuning, suspect: Suspect) -> Suspect:
+    """Say so when the model does not explain a suspect's channel: the culprit may be one of its fellows."""
+    for axes, strange in zip(state.design.axes, strange_channels(_required(state.estimate)), strict=True):
+        if strange and suspect.axis in axes:
+            others = ", ".join(axis for axis in axes if axis != suspect.axis)
+            return replace(suspect, text=f"{suspect.text}, or it is one of {others}")
+    return suspect
 
 
 def _unreached(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[Unreached, ...]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Half width of the narrow sweeps over their centre: some loaded bandwidths of 0.5 % and a jump's error.
 NARROW_SPAN: Final = 0.03
-#: Half width of a first sweep when an earlier tuning is known.
+#: Half width of a first sweep when an earlier tuning is known, and of those that show the motors.
 KEPT_SPAN: Final = 0.06
 
 
@@ -36,13 +36,15 @@ class Purpose(StrEnum):
 
     FIRST = "first look"
     JUMP = "after a jump"
+    REFERENCE = "before a look at the motors"
+    PROBE = "after a probing move"
     MOTORS = "after homing and back"
     STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class HomeAndReturn:
-    """Home every axis and go back to where it was: shows motors that lose steps."""
+    """Home every axis and go to where it was: shows motors that lose steps."""
 
     targets: Mapping[str, int]
 
@@ -89,13 +91,16 @@ class DesignTuning:
     purpose
         Of the next sweep.
     check_motors
-        Whether to home all axes and return at the end.
+        Whether to probe and home all axes before the end.
+    checked
+        Whether a look at the motors has begun.
     sweeps, stalled
         Sweeps used, and since the last progress.
     observations, estimate
         What was seen, and what it means; None before the first sweep.
     positions, approached
-        At the last sweep, and whether their play has been taken up, shape (channel, trimmer).
+        At the last sweep that was not after a probing move, and whether their play has been taken up, shape
+        (channel, trimmer).
     reflections
         Each port's at its own frequency in the last sweep, shape (port,).
     best_positions, best_reflections
@@ -119,6 +124,7 @@ class DesignTuning:
     half: Real
     purpose: Purpose
     check_motors: bool
+    checked: bool
     sweeps: int
     stalled: int
     observations: tuple[Observation, ...]
@@ -150,6 +156,8 @@ class DesignTuning:
     @property
     def span(self) -> float | None:
         """Half width of the next sweep over its centre; None: wide enough for every dip."""
+        if self.purpose in {Purpose.REFERENCE, Purpose.PROBE, Purpose.MOTORS}:
+            return KEPT_SPAN
         if self.observations or self.prior.elements["sample"] != self.design.spreads["sample"].width:
             return NARROW_SPAN if self.observations else KEPT_SPAN
         return None

@@ -162,6 +162,24 @@ def refine(
     return Estimate(estimate.prior, state.point.belief, state.point.shifts, state.misfit, state.by_channel)
 
 
+def place_deviations(estimate: Estimate, observations: Sequence[Observation], noise: float) -> Real:
+    """Return the standard deviations of the trimmers' last places, in half travels, (channel, trimmer).
+
+    Parameters
+    ----------
+    estimate
+        From these observations.
+    observations, noise
+        As for `refine`.
+    """
+    fit = _Fit(estimate.prior, observations, noise)
+    state = fit.evaluate(fit.point(estimate))
+    scaled = state.normal * fit.widths[:, :, None] * fit.widths[:, None, :] + np.eye(fit.size)
+    spread = np.linalg.inv(scaled)
+    last = np.arange(fit.size - len(fit.design.trimmers), fit.size)
+    return np.asarray(np.sqrt(spread[:, last, last]) * fit.widths[:, last], dtype=np.float64)
+
+
 @dataclass(frozen=True, slots=True)
 class _Point:
     belief: Belief

@@ -54,7 +54,9 @@ class TuningGoal:
     play
         Steps below its target from which every trimmer approaches; more than the gears' play.
     probe
-        Steps of the two moves from which the trimmers are learned.
+        Steps of the two moves from which the trimmers are learned, and of the one that shows the motors.
+    homing
+        Steps within which homing finds the lower end again: who comes back within them lost none.
     largest_move
         Most steps of one trimmer in one move before predictions have proved right.
     sweeps
@@ -68,6 +70,7 @@ class TuningGoal:
     margin_db: float = 1.5
     play: int = 60
     probe: int = 150
+    homing: int = 5
     largest_move: int = 1500
     sweeps: int = 40
     patience: int = 6
@@ -84,8 +87,8 @@ class TuningGoal:
             raise ValueError(f"need aim < limit < 0 dB; got {self.aim_db} and {self.limit_db} dB")
         if self.margin_db < 0.0:
             raise ValueError(f"a margin is not negative; got {self.margin_db} dB")
-        if min(self.play, self.probe, self.largest_move, self.sweeps, self.patience) < 1:
-            raise ValueError("play, probe, largest_move, sweeps and patience must be positive")
+        if min(self.play, self.probe, self.homing, self.largest_move, self.sweeps, self.patience) < 1:
+            raise ValueError("play, probe, homing, largest_move, sweeps and patience must be positive")
 
     @property
     def enough_db(self) -> float:

@@ -1,9 +1,8 @@
 """Which trimmer did not do what it was told: found by trying every explanation on the sweep after a move.
 
 A trimmer that stood still leaves its channel far from where the model expects it. Each of the channel's
-trimmers in turn is taken to have stayed behind, and the fit repeated: the explanation that fits tells. A
-motor that loses a part of its steps shows only by running home and back: its steps are as small on the way
-down as on the way up, so sweeps alone cannot tell it from a trimmer of a smaller range.
+trimmers in turn is taken to have stayed behind, and the fit repeated: the explanation that fits tells. What
+no move that tuning needs can show is for `coils.tuning.motors`.
 """
 
 from __future__ import annotations
@@ -59,6 +58,38 @@ class Suspect:
     axis: str
     kind: Literal["stuck", "slipping"]
     text: str
+
+
+def named_suspects(
+    axes: Sequence[Sequence[str]],
+    which: NDArray[np.bool_],
+    kind: Literal["stuck", "slipping"],
+    text: str,
+    steps: Real | None = None,
+) -> tuple[Suspect, ...]:
+    """Return a suspect for each chosen trimmer.
+
+    Parameters
+    ----------
+    axes
+        Names, by channel and trimmer.
+    which
+        The chosen, shape (channel, trimmer).
+    kind
+        Of all of them.
+    text
+        What was seen; ``{steps}`` stands for each one's steps.
+    steps
+        Shape (channel, trimmer).
+    """
+    return tuple(
+        Suspect(
+            axes[channel][column],
+            kind,
+            text if steps is None else text.format(steps=f"{steps[channel, column]:+.0f} steps"),
+        )
+        for channel, column in np.argwhere(which)
+    )
 
 
 def strange_channels(estimate: Estimate) -> NDArray[np.bool_]:
