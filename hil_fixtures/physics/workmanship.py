@@ -86,8 +86,8 @@ CAREFUL: Final = Workmanship(
     start=0.22,
 )
 
-#: Loops bent by hand, 2 % parts, couplings left up to 0.004, 5 % trimmers whose scales leave the
-#: straight line by up to 6 % of the span (two deviations of bend and wave together).
+#: Loops bent by hand, 2 % parts, couplings left up to 0.004, 5 % trimmers whose scales are bent by up to 6 %
+#: of the span (two deviations), with an S-shape of up to 1.6 % besides that no tuner's model has.
 NOMINAL: Final = Workmanship(
     loop=0.03,
     part=0.02,
@@ -96,7 +96,7 @@ NOMINAL: Final = Workmanship(
     reworked_beyond=1.6,
     trimmer_span=0.025,
     trimmer_offset=0.025,
-    trimmer_bend=0.022,
+    trimmer_bend=0.03,
     trimmer_wave=0.008,
     start=0.28,
     play_deviation=4.0,
@@ -123,7 +123,7 @@ HARD: Final = Workmanship(
     reworked_beyond=1.6,
     trimmer_span=0.05,
     trimmer_offset=0.05,
-    trimmer_bend=0.044,
+    trimmer_bend=0.06,
     trimmer_wave=0.016,
     start=0.28,
     play=30.0,
