@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The k-space grid is finer than the image needs by this factor; also finufft's ``upsampfac``.
 _UPSAMPLING: Final = 2
+#: Samples up to which one thread spreads as fast as two (measured), and does not wait for a busy processor.
+_ONE_THREAD: Final = 2**17
 #: Places within a cell at which the kernel's transform is measured; its copies fall outside between them.
 _OFFSETS: Final = 8
 
@@ -79,7 +81,8 @@ class Gridder:
                 f"{phases[0].size} samples of each channel on {self.grid.shape} expected, got samples of "
                 f"shape {samples.shape} and images of shape {images.shape}"
             )
-        plan = _spreader(self._cells, self._tolerance, threads=self.threads)
+        threads = 1 if flat.shape[1] <= _ONE_THREAD else self.threads
+        plan = _spreader(self._cells, self._tolerance, threads=threads)
         plan.setpts(*phases)
         for image, channel in zip(images, flat, strict=True):
             plan.execute(channel, self._spread)
