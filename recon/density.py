@@ -169,7 +169,7 @@ def iterate_weights(
     return weights.reshape(positions.shape[:-1])
 
 
-def _spreader(kind: Literal[1, 2], cells: tuple[int, ...], phases: list[NDArray[np.float32]]) -> Any:  # noqa: ANN401 - finufft has no types
+def _spreader(kind: Literal[1, 2], cells: tuple[int, ...], phases: NDArray[np.float32]) -> Any:  # noqa: ANN401 - finufft has no types
     """Return a plan that only convolves with the kernel: onto the grid (1) or from it (2)."""
     plan = finufft.Plan(
         kind, cells, eps=_SPREAD_TOLERANCE, isign=1, dtype="complex64", upsampfac=2.0, spreadinterponly=1

@@ -76,7 +76,7 @@ class NonUniformTransform:
     @property
     def points(self) -> int:
         """Number of k-space positions."""
-        return int(self.phases[0].size)
+        return int(self.phases.shape[1])
 
     def adjoint(
         self, samples: NDArray[np.complex64], weights: NDArray[np.float32] | None = None
@@ -179,8 +179,8 @@ class NonUniformTransform:
         self._plan()
 
 
-def sample_phases(grid: Grid, positions: NDArray[np.floating[Any]]) -> list[NDArray[np.float32]]:
-    """Return 2 pi k spacing along z, y and x, each contiguous float32 of shape (point,).
+def sample_phases(grid: Grid, positions: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Return 2 pi k spacing along z, y and x, float32, shape (3, point).
 
     Parameters
     ----------
@@ -197,14 +197,13 @@ def sample_phases(grid: Grid, positions: NDArray[np.floating[Any]]) -> list[NDAr
     if positions.shape[-1] != 3:
         raise ValueError(f"k-space positions are (..., 3); got shape {positions.shape}")
     flat = positions.reshape(-1, 3)
-    phases = []
-    for axis, step in zip((2, 1, 0), grid.spacing, strict=True):
-        phase = np.ascontiguousarray(2 * np.pi * step * flat[:, axis], dtype=np.float32)
+    phases = np.empty((3, len(flat)), dtype=np.float32)
+    for phase, axis, step in zip(phases, (2, 1, 0), grid.spacing, strict=True):
+        phase[:] = 2 * np.pi * step * flat[:, axis]
         largest = float(np.max(np.abs(phase), initial=0.0))
         if not largest <= np.pi * _NYQUIST_SLACK:
             raise ValueError(
                 f"k reaches {largest / (2 * np.pi * step):.4g} 1/m along {'xyz'[axis]}, "
                 f"the grid of {step * 1e3:.4g} mm voxels holds {0.5 / step:.4g} 1/m"
             )
-        phases.append(phase)
     return phases

@@ -66,7 +66,7 @@ class FinufftBackend:
     shape
         Voxels along (z, y, x).
     phases
-        2 pi k spacing along z, y and x, each float32 of shape (point,).
+        2 pi k spacing along z, y and x, float32, shape (3, point).
     tolerance
         Requested relative accuracy.
     threads
@@ -76,7 +76,7 @@ class FinufftBackend:
     def __init__(
         self,
         shape: tuple[int, int, int],
-        phases: Sequence[NDArray[np.float32]],
+        phases: NDArray[np.float32],
         *,
         tolerance: float,
         threads: int,
@@ -129,7 +129,7 @@ class Ducc0Backend:
     shape
         Voxels along (z, y, x).
     phases
-        2 pi k spacing along z, y and x, each float32 of shape (point,).
+        2 pi k spacing along z, y and x, float32, shape (3, point).
     tolerance
         Requested relative accuracy.
     threads
@@ -144,7 +144,7 @@ class Ducc0Backend:
     def __init__(
         self,
         shape: tuple[int, int, int],
-        phases: Sequence[NDArray[np.float32]],
+        phases: NDArray[np.float32],
         *,
         tolerance: float,
         threads: int,
@@ -152,7 +152,7 @@ class Ducc0Backend:
         self.batch = 1
         self._ducc0 = import_ducc0()
         self._shape = shape
-        self._coordinates = np.stack(phases, axis=1)
+        self._coordinates = phases.T
         self._tolerance = tolerance
         self._threads = threads
         self._plans: dict[bool, Any] = {}
@@ -185,13 +185,13 @@ class DirectSum:
     shape
         Voxels along (z, y, x).
     phases
-        2 pi k spacing along z, y and x, each of shape (point,).
+        2 pi k spacing along z, y and x, shape (3, point).
     """
 
-    def __init__(self, shape: tuple[int, int, int], phases: Sequence[NDArray[np.float32]]) -> None:
+    def __init__(self, shape: tuple[int, int, int], phases: NDArray[np.float32]) -> None:
         self.batch = _LARGEST_BATCH
         self._shape = shape
-        self._phases = [np.asarray(phase, dtype=np.float64) for phase in phases]
+        self._phases = phases.astype(np.float64)
 
     def adjoint(self, samples: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
         """Sum over points, see ``Backend``."""
@@ -234,7 +234,7 @@ class DirectSum:
         return total.reshape(len(samples), *sizes)
 
     def _blocks(self) -> list[slice]:
-        points = self._phases[0].size
+        points = self._phases.shape[1]
         return [slice(start, start + _DIRECT_BLOCK) for start in range(0, points, _DIRECT_BLOCK)]
 
     def _factors(
@@ -251,7 +251,7 @@ class DirectSum:
 def plan_backend(
     name: BackendName,
     shape: tuple[int, int, int],
-    phases: Sequence[NDArray[np.float32]],
+    phases: NDArray[np.float32],
     *,
     tolerance: float,
     threads: int,
