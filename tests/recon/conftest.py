@@ -168,6 +168,17 @@ def exact_spectrum():
 
 
 @pytest.fixture(scope="session")
+def sensitivities_on():
+    """Return the simulation's sensitivities on any grid, 0 outside a ball around the centre."""
+
+    def evaluate(grid: Grid, channels, radius: float) -> np.ndarray:
+        maps = np.array([sensitivity(channel, grid.positions()) for channel in channels])
+        return (maps * (grid.distances((0.0, 0.0, 0.0)) < radius)).astype(np.complex64)
+
+    return evaluate
+
+
+@pytest.fixture(scope="session")
 def scaled():
     """Return a relaxation with its times scaled."""
 
