@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 
-import finufft
 import h5py
 import ismrmrd
 import numpy as np
@@ -98,38 +97,6 @@ def test_sixteen_channels_combine_in_snr_units(sixteen):
 
 
 # --- the 129Xe scan
-
-
-@pytest.fixture(scope="module")
-def lungs(xenon):
-    return reconstruct_file(xenon)
-
-
-def test_lungs_and_trachea_are_seen(lungs):
-    """A bright trachea over lungs over noise: the three levels are apart by factors."""
-    image = lungs.image
-    noise = np.median(image[:4, :4, :4])
-    assert lungs.density == "iterated"
-    assert not lungs.in_snr_units
-    assert image.max() > 15 * noise
-    lung = np.mean(image > 3 * noise)
-    assert 0.05 < lung < 0.5
-    assert np.mean(image > 10 * noise) < 0.01
-
-
-def test_lungs_agree_with_a_bare_transform(lungs, xenon):
-    """The same weights through finufft called directly: geometry, axes and signs, within 1 %."""
-    from recon.density import iterate_weights
-
-    dataset = read_file(xenon)
-    weights = iterate_weights(dataset.grid, dataset.trajectory).ravel()
-    x, y, z = np.ascontiguousarray((2 * np.pi * dataset.trajectory[0] / 64).T.astype(np.float32))
-    bare = finufft.nufft3d1(
-        z, y, x, (dataset.samples[0, 0] * weights).astype(np.complex64), (64, 64, 64),
-        isign=1, eps=1e-5, upsampfac=2.0,
-    )  # fmt: skip
-    error = np.linalg.norm(np.abs(bare) - lungs.image) / np.linalg.norm(bare)
-    assert error < 0.01
 
 
 def test_either_file_of_the_pair_finds_the_other(xenon, tmp_path):
