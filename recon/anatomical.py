@@ -5,8 +5,8 @@ alike the two are in the anatomical image. The weights come from the other image
 the penalty is quadratic: the result is a linear map of the samples. Noise, SNR units (by replicas) and
 concentrations stay defined; what changes is the point spread, which now follows the anatomy.
 
-What it cannot do: an edge of the sodium that the anatomical image does not show is blurred by the smoothing
-length (measured: the 10 to 90 % width of a step grows to 3.2 lengths). What it does not do: an edge of the
+What it cannot do: an edge of the sodium that the anatomical image does not show is blurred; a plane step
+becomes 1 - exp(-x / length) / 2, from 10 to 90 % within 3.2 lengths. What it does not do: an edge of the
 anatomical image makes no edge in sodium that is even; a constant costs nothing whatever the weights.
 
 Use: ``anatomical_sense(samples, transform, weights, sensitivities, anatomy, smoothing_length=3e-3)`` with the
