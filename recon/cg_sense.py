@@ -48,6 +48,11 @@ class Solution:
         """Iterations done."""
         return len(self.residuals) - 1
 
+    @property
+    def is_linear(self) -> bool:
+        """True, to about the last residual: noise, SNR units and concentrations are defined."""
+        return True
+
 
 def cg_sense(
     samples: NDArray[np.complex64],

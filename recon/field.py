@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import scipy.ndimage
@@ -60,7 +60,7 @@ class FieldMap:
 
     def filled(self) -> NDArray[np.float64]:
         """Return the frequency in Hz everywhere, elsewhere that of the nearest known voxel, (z, y, x)."""
-        nearest = scipy.ndimage.distance_transform_edt(
+        nearest: Any = scipy.ndimage.distance_transform_edt(
             ~self.known, return_distances=False, return_indices=True
         )
         return np.asarray(self.frequency[tuple(nearest)], dtype=np.float64)
@@ -199,14 +199,15 @@ def _unwrap(
 
     Quality-guided region growing: Ghiglia, Pritt, Two-Dimensional Phase Unwrapping (Wiley 1998), chapter 4.
     """
-    labels, regions = scipy.ndimage.label(known)
+    found: Any = scipy.ndimage.label(known)
+    labels, regions = found
     straight = turns.copy()
     if _jumps(turns, known):
         for label in range(1, regions + 1):
             inside = labels == label
             if inside.any() and _jumps(turns, inside):
                 _grow(straight, deviation, inside)
-    middle = scipy.ndimage.median(straight, labels, np.arange(1, regions + 1))
+    middle: Any = scipy.ndimage.median(straight, labels, np.arange(1, regions + 1))
     straight -= np.concatenate([[0.0], np.rint(middle)])[labels]
     return straight
 

@@ -27,6 +27,7 @@ class LinearOperator(Protocol):
     @property
     def grid(self) -> Grid:
         """Where the image's voxels are."""
+        ...
 
     def forward(self, image: NDArray[np.complex64], /) -> NDArray[np.complex64]:
         """Return E x, the samples of an image.
@@ -40,6 +41,7 @@ class LinearOperator(Protocol):
         -------
         Shape (channel, point); s(k) = integral of S rho exp(-2 pi i k·r) over the volume in m³.
         """
+        ...
 
     def adjoint(self, samples: NDArray[np.complex64], /) -> NDArray[np.complex64]:
         """Return E* s, the density-weighted image of samples, summed over the channels.
@@ -53,6 +55,7 @@ class LinearOperator(Protocol):
         -------
         Shape (z, y, x).
         """
+        ...
 
     def normal(self, image: NDArray[np.complex64], /) -> NDArray[np.complex64]:
         """Return E* E x; never changes ``image``.
@@ -66,3 +69,4 @@ class LinearOperator(Protocol):
         -------
         Shape (z, y, x).
         """
+        ...

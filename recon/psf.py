@@ -12,7 +12,7 @@ the point spread, in 1/m³.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import scipy.optimize
@@ -164,7 +164,8 @@ def full_width(readout: RadialReadout, relaxation: Relaxation, *, t2_star_scale:
     below = next((float(r) for r in reach if excess(float(r)) <= 0), None)
     if below is None:
         raise ValueError("the point spread stays above half of its peak over 20 voxels: it has no width")
-    return 2 * float(scipy.optimize.brentq(excess, below - 0.25 * voxel, below, xtol=1e-6 * voxel))
+    half: Any = scipy.optimize.brentq(excess, below - 0.25 * voxel, below, xtol=1e-6 * voxel)
+    return 2 * float(half)
 
 
 class BallImage:

@@ -82,12 +82,15 @@ class Analysis(Protocol):
 
     def apply(self, image: NDArray[np.complex64], /) -> NDArray[np.complex64]:
         """Return the values of an image (z, y, x)."""
+        ...
 
     def adjoint(self, values: NDArray[np.complex64], /) -> NDArray[np.complex64]:
         """Return the image of values."""
+        ...
 
     def project(self, values: NDArray[np.complex64], limit: float, /) -> NDArray[np.complex64]:
         """Return the nearest values whose dual norm is at most ``limit``."""
+        ...
 
 
 class Variation:
@@ -150,8 +153,9 @@ class Wavelets:
         self._shape = shape
         self._padding = [(0, -count % block if axis in self._axes else 0) for axis, count in enumerate(shape)]
         values, self._slices = self._decompose(np.zeros(shape, dtype=np.complex64))
+        coarsest = self._slices[0]
         self._free = np.zeros(values.shape, dtype=bool)
-        self._free[self._slices[0]] = True
+        self._free[coarsest] = True
 
     def apply(self, image: NDArray[np.complex64], /) -> NDArray[np.complex64]:
         """Return all coefficients in one array of the padded image's shape."""
@@ -160,7 +164,7 @@ class Wavelets:
     def adjoint(self, values: NDArray[np.complex64], /) -> NDArray[np.complex64]:
         """Return the image of coefficients, shape (z, y, x)."""
         parts = pywt.array_to_coeffs(values, self._slices, output_format="wavedecn")
-        padded = pywt.waverecn(parts, _WAVELET, mode="periodization", axes=self._axes)
+        padded: Any = pywt.waverecn(parts, _WAVELET, mode="periodization", axes=self._axes)
         return np.asarray(padded[tuple(slice(count) for count in self._shape)], dtype=np.complex64)
 
     def project(self, values: NDArray[np.complex64], limit: float, /) -> NDArray[np.complex64]:
@@ -306,8 +310,10 @@ def minimise(
     done = 0
     gradient = -right_side
     while done < iterations and size > 0:
-        moved = image - step * gradient
-        dual = analysis.project(dual + dual_step * analysis.apply(2 * moved - image), max(limit, 1e-30))
+        moved = (image - step * gradient).astype(np.complex64, copy=False)
+        ahead = (2 * moved - image).astype(np.complex64, copy=False)
+        raised = (dual + dual_step * analysis.apply(ahead)).astype(np.complex64, copy=False)
+        dual = analysis.project(raised, max(limit, 1e-30))
         moving = float(np.linalg.norm(moved - image))
         image = moved
         gradient = normal(image) - right_side + analysis.adjoint(dual)
