@@ -101,19 +101,39 @@ def density_weights(header: xsd.ismrmrdHeader, samples: int, /) -> NDArray[np.fl
     ValueError
         The header describes another trajectory.
     """
-    encoding = header.encoding[0]
-    description = encoding.trajectoryDescription
-    limit = encoding.encodingLimits.kspace_encoding_step_1
-    parameters = header.userParameters
-    if (
-        description is None
-        or limit is None
-        or parameters is None
-        or description.identifier != TRAJECTORY_NAME
-    ):
+    spoke, times = recorded_spoke(header, samples)
+    limit = header.encoding[0].encodingLimits.kspace_encoding_step_1
+    if limit is None:
+        raise ValueError("the header does not say how many spokes there are")
+    interval = _scan_parameters(header)["sampleTime_us"] * 1e-6
+    return spoke.density_weights(times, interval, limit.maximum + 1)
+
+
+def recorded_spoke(header: xsd.ismrmrdHeader, samples: int, /) -> tuple[RadialDesign, NDArray[np.float64]]:
+    """Return the design of the spokes and when they were sampled, from the header alone.
+
+    Parameters
+    ----------
+    header
+        As ``scan_header`` writes it.
+    samples
+        In each acquisition of the scan.
+
+    Returns
+    -------
+    The design, and the times of the samples in s from the gradient's start, shape (sample,); after the
+    centre of the RF pulse they are later by the header's echo time.
+
+    Raises
+    ------
+    ValueError
+        The header describes another trajectory.
+    """
+    description = header.encoding[0].trajectoryDescription
+    if description is None or description.identifier != TRAJECTORY_NAME:
         raise ValueError(f"the header does not describe a {TRAJECTORY_NAME} trajectory")
     design = {item.name: float(item.value) for item in description.userParameterDouble}
-    scan = {item.name: float(item.value) for item in parameters.userParameterDouble}
+    scan = _scan_parameters(header)
     spoke = RadialDesign(
         gamma_bar=scan["gammaBar_Hz_T"],
         kmax=design["kmax_1_m"],
@@ -125,7 +145,14 @@ def density_weights(header: xsd.ismrmrdHeader, samples: int, /) -> NDArray[np.fl
     )
     interval = scan["sampleTime_us"] * 1e-6
     times = scan["firstSample_s"] - design["gradientStart_s"] + np.arange(samples) * interval
-    return spoke.density_weights(times, interval, limit.maximum + 1)
+    return spoke, np.asarray(times, dtype=np.float64)
+
+
+def _scan_parameters(header: xsd.ismrmrdHeader) -> dict[str, float]:
+    parameters = header.userParameters
+    if parameters is None:
+        raise ValueError("the header holds no parameters of the scan")
+    return {item.name: float(item.value) for item in parameters.userParameterDouble}
 
 
 def _system(plan: RadialScanPlan, receive_filter: ReceiveFilter, labels: Sequence[str]) -> Any:  # noqa: ANN401 - untyped library

@@ -9,7 +9,7 @@ import ismrmrd
 import numpy as np
 import pytest
 
-from acquisition.header import density_weights
+from acquisition.header import density_weights, recorded_spoke
 from acquisition.playback import StreamReader, read_stream
 from acquisition.radial_scan import acquire, plan_scan, prepare_scan
 from acquisition.record import write_hdf5
@@ -230,6 +230,12 @@ def test_recorded_scan_reads_back_whole(make_bench, tmp_path):
     readout = scan.readout.times - scan.plan.dead_time
     expected = scan.plan.design.density_weights(readout, scan.receive_filter.output_interval, 24)
     np.testing.assert_allclose(density_weights(header, sent[-1].number_of_samples), expected, rtol=1e-6)
+    design, times = recorded_spoke(header, sent[-1].number_of_samples)
+    assert design == scan.plan.design
+    np.testing.assert_allclose(times, readout, atol=1e-12)
+    nominal = scan.plan.directions[3] * design.radius(times)[:, None]
+    stored = np.asarray(sent[12 + 3].traj) * scan.plan.matrix / scan.plan.fov
+    np.testing.assert_allclose(stored, nominal, atol=1e-5 * design.kmax)
     with pytest.raises(ValueError, match="2 coil labels for 3"):
         scan.header(["a", "b"])
 
