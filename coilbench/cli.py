@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from coilbench.base.errors import COULD_NOT_MEASURE, CoilbenchError
-from coilbench.commands import array, data, design, loop, passport, probing
+from coilbench.commands import array, data, design, loop, passport, probing, quality
 
 app = typer.Typer(
     name="coilbench",
@@ -131,7 +131,8 @@ _COMMANDS: Final = {
         passport.passport,
     ),
     "The bench": (loop.init, loop.sim, loop.doctor),
-    "Raw data": (data.recon, data.snr),
+    "Raw data and images": (data.recon, data.noise, data.snr, data.tsc),
+    "Finished runs": (quality.report, quality.export),
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:

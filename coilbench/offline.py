@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,23 +11,87 @@ import numpy as np
 from acquisition.playback import StreamReader
 from coilbench.base.errors import BenchFileError, CoilbenchError, MeasurementError, TruncatedStream
 from coilbench.base.events import Event
+from coilbench.export.dicom import ARBITRARY, SNR, PhantomStudy, write_parametric_map
+from coilbench.image_snr import is_image, read_images, snr_of_images
+from coilbench.session import software, storing
 from coils.resonance import fit_trace, read_trace, rules_of_thumb
 from recon.dataset import collect, read_file
-from recon.foreign import OBJECT_THRESHOLD, reconstruct_dataset, snr_of_dataset
+from recon.foreign import OBJECT_THRESHOLD, snr_of_dataset
 from recon.nifti import write_nifti
+from recon.recipe import Recipe, reconstruct_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import ismrmrd
+    from matplotlib.figure import Figure
 
     from coilbench.base.events import EventSink
     from recon.dataset import Dataset
+    from recon.foreign import Reconstruction
 
 
-def reconstruct(path: Path, out: Path | None, on_event: EventSink, /) -> dict[str, Any]:
-    """Reconstruct ``path`` into a NIfTI file and return a summary of plain values.
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A reconstructed scan and what was written of it.
+
+    Parameters
+    ----------
+    result
+        The reconstruction.
+    files
+        NIfTI, and DICOM if asked for.
+    notes
+        What had to be assumed.
+    """
+
+    result: Reconstruction
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def unit(self) -> str:
+        """Of the values."""
+        return "SNR units (real-part sigma)" if self.result.in_snr_units else "arbitrary units"
+
+    def figure(self) -> Figure:
+        """Return the picture of its slices."""
+        from coilbench.report.scan_figures import slices_figure
+
+        grid, image = self.result.grid, self.result.image
+        title = "SNR" if self.result.in_snr_units else "magnitude"
+        return slices_figure(
+            image, grid.spacing[2], 0.43 * grid.field_of_view[2], title, "", float(image.max())
+        )
+
+    def values(self) -> dict[str, Any]:
+        """Return a summary of plain values."""
+        result = self.result
+        return {
+            "name": result.name,
+            "image": str(self.files[0]),
+            "files": [str(file) for file in self.files],
+            "channels": result.channels,
+            "matrix_z_y_x": list(result.grid.shape),
+            "voxel_mm_z_y_x": [1e3 * size for size in result.grid.spacing],
+            "unit": self.unit,
+            "maximum": float(result.image.max()),
+            "density_weights": result.density,
+            "notes": "; ".join(self.notes),
+        }
+
+
+def reconstruct(
+    path: Path,
+    out: Path | None,
+    on_event: EventSink,
+    /,
+    *,
+    recipe: Recipe | None = None,
+    phantom: str | None = None,
+) -> Image:
+    """Reconstruct ``path`` into a NIfTI file, and a DICOM file if a phantom is named.
 
     Parameters
     ----------
@@ -33,30 +99,33 @@ def reconstruct(path: Path, out: Path | None, on_event: EventSink, /) -> dict[st
         Run folder, MRD stream or HDF5, ``.npz`` or ``.mat``.
     out
         Where the image goes; by default beside the current folder, named after the data.
+    recipe
+        How; by default gridding.
+    phantom
+        Patient's name of the DICOM file, ``PHANTOM^...``; None: no DICOM.
 
     Raises
     ------
     BenchFileError, MeasurementError
         The file is missing, of no supported kind, or holds nothing to reconstruct.
     """
+    if is_image(path):
+        raise MeasurementError(f"{path} is an image already; `coilbench recon` takes raw data")
     remarks: list[str] = []
     dataset = _dataset(path, remarks)
-    on_event(Event("step", f"Reconstruct {dataset.channels} channels"))
-    result = reconstruct_dataset(dataset)
-    target = out or _beside(path)
-    unit = "SNR units (real-part sigma)" if result.in_snr_units else "arbitrary units"
-    write_nifti(target, result.image, result.grid, description=unit)
-    return {
-        "name": result.name,
-        "image": str(target),
-        "channels": result.channels,
-        "matrix_z_y_x": list(result.grid.shape),
-        "voxel_mm_z_y_x": [1e3 * size for size in result.grid.spacing],
-        "unit": unit,
-        "maximum": float(result.image.max()),
-        "density_weights": result.density,
-        "notes": "; ".join((*remarks, *result.notes)),
-    }
+    chosen = recipe or Recipe()
+    on_event(Event("step", f"Reconstruct {dataset.channels} channels by {chosen.method}"))
+    result = reconstruct_by(chosen, dataset)
+    files = [out or _beside(path)]
+    image = Image(result, (), ())
+    with storing(files[0]):
+        write_nifti(files[0], result.image, result.grid, description=image.unit)
+    if phantom is not None:
+        files.append(files[0].with_name(files[0].name.removesuffix(".gz").removesuffix(".nii") + ".dcm"))
+        study = PhantomStudy(phantom, result.name, _when(path), software=software()["coilbench"])
+        quantity = SNR if result.in_snr_units else ARBITRARY
+        write_parametric_map(files[1], result.image, result.grid, quantity, study)
+    return Image(result, tuple(files), (*remarks, *result.notes))
 
 
 def signal_to_noise(path: Path, on_event: EventSink, /) -> dict[str, Any]:
@@ -90,6 +159,33 @@ def signal_to_noise(path: Path, on_event: EventSink, /) -> dict[str, Any]:
         "noise_samples": report.noise.samples,
         "notes": "; ".join((*remarks, *report.notes)),
     }
+
+
+def snr_of_paths(paths: Sequence[Path], on_event: EventSink, /) -> dict[str, Any]:
+    """Return the SNR of raw data with a noise scan, of two repeated images, or of a single image.
+
+    Parameters
+    ----------
+    paths
+        One run folder or raw file, or images: DICOM files or folders, NIfTI.
+
+    Raises
+    ------
+    BenchFileError
+        A file is missing or of no supported kind, or raw data and images are mixed.
+    MeasurementError
+        The data allow no SNR.
+    """
+    images = [is_image(path) for path in paths]
+    if all(images):
+        on_event(Event("step", "SNR of images"))
+        return snr_of_images(read_images(paths))
+    if any(images) or len(paths) > 1:
+        raise BenchFileError(
+            "`coilbench snr` takes one run folder or raw file, or one or two images (DICOM, NIfTI) of one "
+            "protocol"
+        )
+    return signal_to_noise(paths[0], on_event)
 
 
 def q_factors(paths: Sequence[Path], /) -> tuple[dict[str, Any], bool]:
@@ -126,6 +222,11 @@ def q_factors(paths: Sequence[Path], /) -> tuple[dict[str, Any], bool]:
 def _beside(path: Path) -> Path:
     name = path.name if path.is_dir() else path.name.split(".")[0]
     return path.with_name(name + ".nii.gz") if not path.is_dir() else path / "recon.nii.gz"
+
+
+def _when(path: Path) -> datetime:
+    """Return when the data were written, UTC: raw data of others do not say when they were measured."""
+    return datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
 
 
 def _dataset(path: Path, remarks: list[str]) -> Dataset:

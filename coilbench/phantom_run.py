@@ -6,8 +6,6 @@ import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from coilbench.array_plans import character_plan, tune_plan
 from coilbench.base.events import Event
 from coilbench.base.verdict import Judged, judge
@@ -19,7 +17,7 @@ from coilbench.guardian import Guardian
 from coilbench.outcome import Outcome
 from coilbench.procedures.characterise import characterise
 from coilbench.procedures.detuning import check_detuning
-from coilbench.procedures.quantify import check_noise, quantify_scan
+from coilbench.procedures.quantify import check_noise, judge_noise, judge_vials, quantify_scan
 from coilbench.procedures.scan import scan_phantom, scan_plan
 from coilbench.procedures.tune import nucleus_ports, tune
 from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
 
     from coilbench.base.events import EventSink
     from coilbench.bench import Bench
-    from coilbench.bench_file import BenchFile
-    from coilbench.procedures.quantify import Quantified
     from coilbench.session import RunFolder
     from coils.quality import CoilRecord
 
@@ -126,7 +122,7 @@ def quantify(acquired: Acquired, folder: RunFolder, /) -> Measured:
     return Measured(
         acquired=acquired,
         software=software(),
-        noise=check_noise(file, scanned, receiving.s),
+        noise=check_noise(file, scanned.noise, scanned.noise_bandwidth, receiving.s),
         quantified=quantify_scan(file, scanned),
     )
 
@@ -142,6 +138,8 @@ def conclude(measured: Measured, folder: RunFolder, /) -> Outcome:
     for name, image, unit in (
         ("image.nii.gz", quantified.snr, "SNR (real-part sigma)"),
         ("tsc.nii.gz", quantified.tsc.concentration, "Na mmol/L"),
+        ("tsc_u_noise.nii.gz", quantified.tsc.noise, "standard uncertainty of Na by noise, mmol/L"),
+        ("tsc_u_systematic.nii.gz", quantified.tsc.systematic, "systematic uncertainty of Na, mmol/L"),
     ):
         with storing(folder.path / name):
             write_nifti(folder.path / name, image, grid, description=unit)
@@ -172,20 +170,8 @@ def judge_run(measured: Measured, /) -> tuple[Judged, ...]:
     noise = measured.scanned.noise
     return (
         *worst_of_each(measured.character.judgements),
-        judge(
-            "largest noise correlation",
-            noise.largest_correlation,
-            "",
-            uncertainty=2.0 / np.sqrt(noise.effective_samples),
-            at_most=limits.noise_correlation,
-        ),
-        judge(
-            "noise level off its prediction",
-            float(np.max(np.abs(10.0 * np.log10(measured.noise.comparison.power_ratio)))),
-            "dB",
-            # 95 % of a power ratio from so many samples: 10/ln(10) times twice its relative deviation
-            uncertainty=8.7 / np.sqrt(noise.effective_samples),
-            at_most=limits.noise_level_db,
+        *judge_noise(
+            noise, measured.noise, correlation=limits.noise_correlation, level_db=limits.noise_level_db
         ),
         judge("spokes clipped or incomplete", measured.scanned.flagged, "", at_most=0),
         judge(
@@ -195,20 +181,5 @@ def judge_run(measured: Measured, /) -> tuple[Judged, ...]:
             uncertainty=2.0 * quantified.median_snr * quantified.pseudo_replica.uncertainty,
             at_least=limits.snr_minimum,
         ),
-        *_check_vials(file, quantified),
+        *judge_vials(file, quantified.tsc),
     )
-
-
-def _check_vials(file: BenchFile, quantified: Quantified) -> list[Judged]:
-    truth = {vial.name: vial.concentration_mmol_l for vial in file.phantom.vials if vial.role == "check"}
-    return [
-        judge(
-            f"[Na] error of {vial.name}",
-            abs(vial.concentration - truth[vial.name]),
-            "mmol/L",
-            uncertainty=vial.expanded_uncertainty,
-            at_most=file.limits.tsc_tolerance_mmol_l,
-        )
-        for vial in quantified.tsc.vials
-        if vial.name in truth
-    ]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from coilbench.array_plans import character_plan
 from coilbench.base.errors import MeasurementError
 from coilbench.base.events import Event, EventSink, ignore
+from coilbench.base.verdict import Judged, Verdict, overall
 from coilbench.phantom_run import judge_run
 from coilbench.procedures.characterise import characterise_network
 from coilbench.procedures.detuning import DetuningCheck
 from coilbench.procedures.quantify import check_noise, quantify_scan
 from coilbench.procedures.tune_plan import PortOutcome, TuneResult
-from coilbench.run_report import Acquired, Measured, report_page, truths
+from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
 from coilbench.session import software, write_atomically
 from coilbench.stored_run import open_run, read_scan
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     import skrf
 
-    from coilbench.base.verdict import Judged
     from coilbench.procedures.characterise import ArrayCharacter
     from coilbench.procedures.scan import Scanned
     from coilbench.stored_run import StoredRun
@@ -51,6 +51,16 @@ class Reanalysis:
     truths: tuple[str, ...]
     remarks: tuple[str, ...]
 
+    @property
+    def verdict(self) -> Verdict:
+        """Of everything that was judged."""
+        return overall(self.judged)
+
+    def values(self) -> dict[str, Any]:
+        """Return the record that this version of the program would write, with remarks, as plain values."""
+        record = run_record(self.measured, self.judged, self.truths, self.run.name)
+        return {**record, "remarks": list(self.remarks)}
+
 
 def reanalyse(folder: Path, on_event: EventSink = ignore, /) -> Reanalysis:
     """Compute everything of a finished run again, from its raw data and sweeps.
@@ -75,7 +85,7 @@ def reanalyse(folder: Path, on_event: EventSink = ignore, /) -> Reanalysis:
     measured = Measured(
         acquired=_acquired(run, scanned, character),
         software=software(),
-        noise=check_noise(run.file, scanned, group.s),
+        noise=check_noise(run.file, scanned.noise, scanned.noise_bandwidth, group.s),
         quantified=quantify_scan(run.file, scanned),
     )
     judged = judge_run(measured)

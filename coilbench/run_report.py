@@ -12,6 +12,7 @@ from coilbench.base.verdict import overall
 from coilbench.report.array_sections import array_values, scattering_section, tuning_section, tuning_values
 from coilbench.report.page import Page, render
 from coilbench.report.scan_sections import image_section, noise_section, sodium_section
+from coilbench.run_quantities import quantities_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,6 +159,7 @@ def run_record(
         "verdict": str(overall(judged)),
         "judged": list(judged),
         "truths": list(checks),
+        "quantities": list(quantities_of_run(measured, judged)),
         "started_utc": measured.acquired.started.isoformat(timespec="seconds"),
         "bench": file.name,
         "array": file.array.serial_number,

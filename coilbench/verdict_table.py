@@ -60,7 +60,8 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
     for key, value in summary.items():
         if isinstance(value, (str, int, float)):
             shown = f"{value:.5g}" if isinstance(value, float) else str(value)
-            console.print(f"{key.replace('_', ' ')}: {shown}", highlight=False, soft_wrap=True)
+            line = f"{key.replace('_', ' ')}: {shown}"
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def print_q_factors(console: Console, summary: dict[str, Any]) -> None:

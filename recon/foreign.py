@@ -156,7 +156,7 @@ def reconstruct_dataset(dataset: Dataset) -> Reconstruction:
     MeasurementError
         A channel of the noise scan is dead.
     """
-    noise, samples = _whiten(dataset)
+    noise, samples = whiten(dataset)
     images, gain, density = _channel_images(dataset, samples)
     notes = list(dataset.notes)
     if noise is None:
@@ -211,7 +211,7 @@ def snr_of_dataset(dataset: Dataset, *, replicas: int | None = None, seed: int =
     MeasurementError
         There is no noise scan in it.
     """
-    noise, samples = _whiten(dataset)
+    noise, samples = whiten(dataset)
     if noise is None:
         raise MeasurementError(
             f"{dataset.name} holds no noise scan: SNR units need one (acquisitions flagged as noise)"
@@ -240,7 +240,14 @@ def snr_of_dataset(dataset: Dataset, *, replicas: int | None = None, seed: int =
     )
 
 
-def _whiten(dataset: Dataset) -> tuple[NoiseModel | None, NDArray[np.complex64]]:
+def whiten(dataset: Dataset) -> tuple[NoiseModel | None, NDArray[np.complex64]]:
+    """Return what the noise scan says and the whitened samples; None and the samples as they are without one.
+
+    Raises
+    ------
+    MeasurementError
+        A channel of the noise scan is dead.
+    """
     if dataset.noise is None:
         return None, dataset.samples
     model = noise_model(dataset.noise, dataset.noise_dwell_time)
@@ -253,7 +260,7 @@ def _channel_images(
     """Return channel images, their noise gain for whitened samples, and how the density was found."""
     if dataset.trajectory is None:
         return _inverse_fft(samples), 1.0, "none"
-    weights, density = _density(dataset, dataset.trajectory)
+    weights, density = density_of(dataset, dataset.trajectory)
     transform = NonUniformTransform(dataset.grid, dataset.trajectory)
     images = transform.adjoint(samples * weights.astype(np.float32))
     return images, float(np.sqrt(np.sum(weights**2))), density
@@ -263,7 +270,7 @@ def _transform(dataset: Dataset) -> Callable[[NDArray[np.complex64]], NDArray[np
     """Return the linear map from samples to channel images, planned once."""
     if dataset.trajectory is None:
         return _inverse_fft
-    weights = _density(dataset, dataset.trajectory)[0].astype(np.float32)
+    weights = density_of(dataset, dataset.trajectory)[0].astype(np.float32)
     plan = NonUniformTransform(dataset.grid, dataset.trajectory)
     return lambda samples: plan.adjoint(samples * weights)
 
@@ -275,8 +282,8 @@ def _inverse_fft(samples: NDArray[np.complex64]) -> NDArray[np.complex64]:
     return np.asarray(scipy.fft.fftshift(transformed, axes=(1, 2, 3)), dtype=np.complex64)
 
 
-def _density(dataset: Dataset, trajectory: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
-    """Return analytic weights for centre-out spokes of many directions, iterated ones for the rest."""
+def density_of(dataset: Dataset, trajectory: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
+    """Return weights and how they came: analytic for centre-out spokes of many directions, else iterated."""
     radii = np.linalg.norm(trajectory, axis=-1)
     spokes = trajectory.shape[0]
     if spokes > _MANY_SPOKES and np.all(radii[:, 0] <= _CENTRE * radii[:, -1]):

@@ -1,42 +1,150 @@
-"""Commands on raw data: recon and snr."""
+"""Commands on raw data and images, ours or foreign: recon, noise, snr, tsc."""
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from coilbench.commands.options import Json, watched
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from recon.recipe import Recipe
+
 DataFile = Annotated[Path, typer.Argument(help="Raw data: a run folder, MRD (.mrd, .h5), .npz or .mat.")]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Also draw it into this file, .svg or .png.")]
+
+
+class MethodName(StrEnum):
+    """How to reconstruct."""
+
+    GRIDDING = "gridding"
+    CG_SENSE = "cg-sense"
+    TV = "tv"
+    WAVELET = "wavelet"
+    ANATOMICAL = "anatomical"
+
+
+class Backend(StrEnum):
+    """What transforms between k-space and image."""
+
+    FINUFFT = "finufft"
+    DUCC0 = "ducc0"
+
+
+class Filter(StrEnum):
+    """Window on k-space."""
+
+    NONE = "none"
+    HAMMING = "hamming"
 
 
 def recon(
     path: DataFile,
     out: Annotated[Path | None, typer.Option(help="NIfTI file for the image.")] = None,
+    method: Annotated[MethodName, typer.Option(help="How to reconstruct.")] = MethodName.GRIDDING,
+    backend: Annotated[
+        Backend, typer.Option(help="Of the non-uniform transform; ducc0 is the extra `fast`.")
+    ] = Backend.FINUFFT,
+    filter_name: Annotated[
+        Filter, typer.Option("--filter", help="Window on k-space, with gridding.")
+    ] = Filter.NONE,
+    strength: Annotated[
+        float | None,
+        typer.Option(help="Of the penalty, 1 by default: noise deviations, or voxels with anatomical."),
+    ] = None,
+    iterations: Annotated[int, typer.Option(min=1, help="Of cg-sense, at most.")] = 10,
+    channels: Annotated[int | None, typer.Option(min=1, help="Compress to so many virtual channels.")] = None,
+    anatomy: Annotated[
+        Path | None, typer.Option(help="NIfTI image of the same place, for --method anatomical.")
+    ] = None,
+    dicom: Annotated[
+        str | None, typer.Option("--dicom", help="Also write DICOM, of a patient named PHANTOM^...")
+    ] = None,
+    plot: Plot = None,
     as_json: Json = False,
 ) -> None:
     """Reconstruct raw data, ours or foreign, into a NIfTI image."""
     from coilbench.offline import reconstruct
 
+    recipe = _recipe(method, backend, filter_name, strength, iterations, channels, anatomy)
     with watched(quiet=as_json) as watcher:
-        summary = reconstruct(path, out, watcher)
-    _print_summary(summary, as_json=as_json)
+        image = reconstruct(path, out, watcher, recipe=recipe, phantom=dicom)
+        _draw(plot, image.figure)
+    print_values(image.values(), as_json=as_json)
 
 
-def snr(path: DataFile, as_json: Json = False) -> None:
-    """State noise, channel correlation and SNR of raw data with a noise scan."""
-    from coilbench.offline import signal_to_noise
+def noise(path: DataFile, plot: Plot = None, as_json: Json = False) -> None:
+    """State covariance, bandwidth and faults of the receivers' noise, beside what the S-matrix predicts."""
+    from coilbench.offline_noise import noise_report
+    from coilbench.outcome import EXIT_CODES
+    from coilbench.verdict_table import print_judged
 
     with watched(quiet=as_json) as watcher:
-        summary = signal_to_noise(path, watcher)
-    _print_summary(summary, as_json=as_json)
+        report = noise_report(path, watcher)
+        _draw(plot, report.figure)
+    print_values(report.values(), as_json=as_json)
+    if not as_json:
+        for line in report.faults:
+            print(f"fault: {line}")
+    if report.verdict is not None:
+        if not as_json:
+            print_judged(Console(), report.verdict, report.judged, ())
+        raise typer.Exit(EXIT_CODES[report.verdict])
 
 
-def _print_summary(summary: dict[str, Any], *, as_json: bool) -> None:
+def snr(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="A run folder or raw data with a noise scan; or 1 or 2 images (DICOM, NIfTI)."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """State the SNR of raw data with a noise scan, or of repeated images by their difference."""
+    from coilbench.offline import snr_of_paths
+
+    with watched(quiet=as_json) as watcher:
+        summary = snr_of_paths(paths, watcher)
+    print_values(summary, as_json=as_json)
+
+
+def tsc(
+    path: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the maps; by default `tsc` in the run folder.")
+    ] = None,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Also as DICOM parametric maps in mmol/L.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Folder for regression, maps and budget, as PNG.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Quantify the sodium of a run again: vials with their budget, map, and maps of both uncertainties."""
+    from coilbench.offline_tsc import sodium_report
+    from coilbench.outcome import EXIT_CODES
+    from coilbench.verdict_table import print_judged
+
+    with watched(quiet=as_json) as watcher:
+        report = sodium_report(path, watcher)
+        files = report.write_maps(out, dicom=dicom)
+        if plot is not None:
+            files += _draw_all(plot, report.section().figures)
+    if as_json:
+        print_values({**report.values(), "files": [str(file) for file in files]}, as_json=True)
+    else:
+        print_judged(Console(), report.verdict, report.judged, report.lines())
+        print("\n" + "\n".join(str(file) for file in files))
+    raise typer.Exit(EXIT_CODES[report.verdict])
+
+
+def print_values(summary: dict[str, Any], *, as_json: bool) -> None:
+    """Print plain values, as one JSON object or a line each."""
     from coilbench.session import jsonable
     from coilbench.verdict_table import print_summary
 
@@ -44,3 +152,48 @@ def _print_summary(summary: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps(jsonable({"schema": 1, **summary}), allow_nan=False))
     else:
         print_summary(Console(), summary)
+
+
+def _recipe(
+    method: MethodName,
+    backend: Backend,
+    filter_name: Filter,
+    strength: float | None,
+    iterations: int,
+    channels: int | None,
+    anatomy: Path | None,
+) -> Recipe:
+    from coilbench.image_snr import read_images
+    from recon.recipe import Recipe
+
+    return Recipe(
+        method=method.value,
+        backend=backend.value,
+        filter_window=filter_name.value,
+        strength=strength,
+        iterations=iterations,
+        virtual_channels=channels,
+        anatomy=None if anatomy is None else read_images((anatomy,))[0].image,
+    )
+
+
+def _draw(path: Path | None, figure: Any) -> None:  # noqa: ANN401 - what makes a figure
+    if path is not None:
+        from coilbench.report.canvas import write_figure
+
+        write_figure(path, figure())
+
+
+def _draw_all(folder: Path, figures: tuple[tuple[str, Figure | str], ...]) -> tuple[Path, ...]:
+    """Write the figures of a report's chapter as PNG into a folder; return the files."""
+    from coilbench.report.canvas import write_figure
+    from coilbench.session import storing
+
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, (_, figure) in enumerate(figures, start=1):
+        if not isinstance(figure, str):
+            written.append(folder / f"figure-{number}.png")
+            write_figure(written[-1], figure)
+    return tuple(written)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from coilbench.base.verdict import Judged, judge
 from coils.covariance import compare_covariance, noise_covariance
 from recon.combine import snr_units
 from recon.phantom import Material, Phantom, Tolerance, Vial
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from coilbench.procedures.scan import Scanned
     from coils.covariance import CovarianceComparison
     from recon.live import ChannelImages
+    from recon.noise import NoiseModel
     from recon.tsc import TscResult
 
 
@@ -41,6 +43,11 @@ class NoiseCheck:
     measured: NDArray[np.complex128]
     predicted: NDArray[np.complex128]
     comparison: CovarianceComparison
+
+    @property
+    def worst_level_db(self) -> float:
+        """Noise power over its prediction in dB, of the channel that is farthest off; without a sign."""
+        return float(np.max(np.abs(10.0 * np.log10(self.comparison.power_ratio))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +76,19 @@ class Quantified:
     tsc: TscResult
 
 
-def check_noise(file: BenchFile, scanned: Scanned, s: NDArray[np.complex128], /) -> NoiseCheck:
+def check_noise(
+    file: BenchFile, noise: NoiseModel, noise_bandwidth: float, s: NDArray[np.complex128], /
+) -> NoiseCheck:
     """Compare the noise pre-scan with C = kTB(I - S Sᴴ) plus the preamplifiers' noise.
 
     Parameters
     ----------
     file
         States gain, noise figure and temperature.
-    scanned
-        With its noise model in volts at the receivers' input.
+    noise
+        In volts at the receivers' input.
+    noise_bandwidth
+        Of the receive chain, Hz.
     s
         S-matrix of the receiving ports at the scan's frequency, every other port terminated at the
         same temperature; shape (channel, channel).
@@ -85,16 +96,63 @@ def check_noise(file: BenchFile, scanned: Scanned, s: NDArray[np.complex128], /)
     array = file.array
     waves = noise_covariance(
         s,
-        bandwidth=scanned.noise_bandwidth,
+        bandwidth=noise_bandwidth,
         temperature=array.temperature,
         noise_figure_db=array.preamplifier_noise_figure_db,
     )
     # A wave of power P has the peak envelope sqrt(2 P Z0); the preamplifier multiplies it by its gain.
     gain = 10.0 ** (array.preamplifier_gain_db / 20.0)
     predicted = waves * 2.0 * array.reference_impedance * gain**2
-    measured = scanned.noise.covariance
     return NoiseCheck(
-        measured, predicted, compare_covariance(measured, predicted, scanned.noise.effective_samples)
+        noise.covariance, predicted, compare_covariance(noise.covariance, predicted, noise.effective_samples)
+    )
+
+
+def judge_noise(
+    noise: NoiseModel, check: NoiseCheck, /, *, correlation: float, level_db: float
+) -> tuple[Judged, ...]:
+    """Judge the largest correlation, and the level that is farthest off its prediction.
+
+    Parameters
+    ----------
+    noise, check
+        Of the receivers.
+    correlation, level_db
+        Limits.
+    """
+    samples = noise.effective_samples
+    return (
+        judge(
+            "largest noise correlation",
+            noise.largest_correlation,
+            "",
+            uncertainty=2.0 / samples**0.5,
+            at_most=correlation,
+        ),
+        judge(
+            "noise level off its prediction",
+            check.worst_level_db,
+            "dB",
+            # 95 % of a power ratio from so many samples: 10/ln(10) times twice its relative deviation
+            uncertainty=8.7 / samples**0.5,
+            at_most=level_db,
+        ),
+    )
+
+
+def judge_vials(file: BenchFile, tsc: TscResult, /) -> tuple[Judged, ...]:
+    """Judge the error of every check vial against the bench file's limit."""
+    truth = {vial.name: vial.concentration_mmol_l for vial in file.phantom.vials if vial.role == "check"}
+    return tuple(
+        judge(
+            f"[Na] error of {vial.name}",
+            abs(vial.concentration - truth[vial.name]),
+            "mmol/L",
+            uncertainty=vial.expanded_uncertainty,
+            at_most=file.limits.tsc_tolerance_mmol_l,
+        )
+        for vial in tsc.vials
+        if vial.name in truth
     )
 
 

@@ -1,0 +1,109 @@
+"""What of a run is charted, exported and compared with last year's: a flat list, names never change.
+
+Signal and noise stand apart: a phantom put down elsewhere moves the signal, a sick receiver the noise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from coilbench.quantities import Quantity, finite, quantities_of_judged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from coilbench.base.verdict import Judged
+    from coilbench.procedures.quantify import Quantified
+    from coilbench.run_report import Measured
+    from recon.noise import NoiseModel
+
+#: Version of each algorithm; raised when the same data would give another number.
+ALGORITHMS: Final = {
+    "limits of the bench file": "1",
+    "noise pre-scan": "1",
+    "SNR units, whitened Roemer": "1",
+    "sodium by reference vials": "2",
+}
+#: Of 10 log10(power): 10 / ln(10).
+_DECIBEL: Final = 4.342944819
+
+
+def quantities_of_run(measured: Measured, judged: Sequence[Judged], /) -> tuple[Quantity, ...]:
+    """Return every quantity of a run: what was judged, then noise, signal and sodium by channel and vial."""
+    return (
+        *quantities_of_judged(judged, **_by("limits of the bench file")),
+        *_noise(measured.scanned.noise),
+        *_signal(measured.quantified, measured.scanned.noise),
+        *_sodium(measured.quantified),
+    )
+
+
+def _noise(noise: NoiseModel) -> list[Quantity]:
+    by = _by("noise pre-scan")
+    spread = _DECIBEL * noise.variance_uncertainty
+    found = [
+        Quantity("noise level", value, "dB(V)", spread, place=_channel(number), **by)
+        for number, value in enumerate(20 * np.log10(noise.sigma))
+    ]
+    found.append(Quantity("noise bandwidth ratio, mean", noise.mean_bandwidth_ratio, **by))
+    found.append(
+        Quantity("noise correlation, mean", noise.mean_correlation, "", noise.correlation_floor, **by)
+    )
+    for name, values in (("kurtosis", noise.kurtosis), ("I/Q variance ratio", noise.quadrature_ratio)):
+        found += _channels(f"noise {name}", values, by)
+    return found
+
+
+def _signal(quantified: Quantified, noise: NoiseModel) -> list[Quantity]:
+    by = _by("SNR units, whitened Roemer")
+    level = 20 * np.log10(np.maximum(quantified.channel_snr, 1e-12) * noise.sigma)
+    found = _channels("SNR of the background, channel alone", quantified.channel_snr, by)
+    return found + _channels("signal of the background, channel alone", level, by, unit="dB(V)")
+
+
+def _sodium(quantified: Quantified) -> list[Quantity]:
+    by = _by("sodium by reference vials")
+    tsc = quantified.tsc
+    found = [
+        Quantity(
+            "sodium concentration",
+            vial.concentration,
+            "mmol/L",
+            vial.uncertainty,
+            coverage_factor=1.96,
+            place=vial.name,
+            **by,
+        )
+        for vial in tsc.vials
+    ]
+    line = tsc.regression
+    found += [
+        Quantity("sodium slope", line.slope, "L/mmol", line.slope_uncertainty, **by),
+        Quantity("sodium intercept", line.intercept, "", line.intercept_uncertainty, **by),
+        Quantity("sodium lack of fit, probability", finite(line.lack_of_fit_probability), **by),
+        Quantity(
+            "sodium of the background", tsc.background, "mmol/L", tsc.background_uncertainty.linear, **by
+        ),
+    ]
+    return found
+
+
+def _channels(
+    name: str, values: NDArray[np.float64], by: dict[str, str], *, unit: str = ""
+) -> list[Quantity]:
+    return [
+        Quantity(name, finite(float(value)), unit, place=_channel(number), **by)
+        for number, value in enumerate(values)
+    ]
+
+
+def _channel(number: int) -> str:
+    return f"channel {number + 1}"
+
+
+def _by(algorithm: str) -> dict[str, str]:
+    return {"algorithm": algorithm, "version": ALGORITHMS[algorithm]}
