@@ -46,6 +46,8 @@ def test_the_folder_holds_what_the_reference_promises_and_nothing_half_written(f
         "raw.h5",
         "image.nii.gz",
         "tsc.nii.gz",
+        "tsc_u_noise.nii.gz",
+        "tsc_u_systematic.nii.gz",
         "coil.json",
         "coil.s16p",
         "record.json",
