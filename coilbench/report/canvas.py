@@ -24,9 +24,44 @@ COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E
 _RESOLUTION: Final = 192
 
 
-def new_figure(width: float, height: float, rows: int, columns: int, **options: Any) -> tuple[Figure, Any]:  # noqa: ANN401
-    """Return a figure of so many inches and its axes, shape (rows, columns)."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def new_figure(
+    width: float,
+    height: float,
+    rows: int,
+    columns: int,
+    *,
+    room: tuple[float, float, float, float] = (0.65, 0.48, 0.2, 0.32),
+    gap: tuple[float, float] = (0.7, 0.6),
+    **options: Any,  # noqa: ANN401 - matplotlib's own
+) -> tuple[Figure, Any]:
+    """Return a figure and its axes, shape (rows, columns).
+
+    Parameters
+    ----------
+    width, height
+        In inches.
+    rows, columns
+        Of axes.
+    room
+        Inches left of, below, right of and above all axes, for their labels. Given, not measured: measuring
+        every text takes as long as drawing it.
+    gap
+        Inches between neighbouring columns and rows.
+    options
+        Of ``Figure.subplots``.
+    """
+    figure = Figure(figsize=(width, height))
+    left, bottom, right, top = room
+    across = (width - left - right - gap[0] * (columns - 1)) / columns
+    down = (height - bottom - top - gap[1] * (rows - 1)) / rows
+    figure.subplots_adjust(
+        left=left / width,
+        bottom=bottom / height,
+        right=1 - right / width,
+        top=1 - top / height,
+        wspace=gap[0] / across,
+        hspace=gap[1] / down,
+    )
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 

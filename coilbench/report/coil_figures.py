@@ -34,7 +34,7 @@ def sweep_figure(
     limit_db
         Drawn as the limit at ``frequency``; None: no limit.
     """
-    figure, ((left, right),) = new_figure(9.6, 4.0, 1, 2, width_ratios=(1.25, 1.0))
+    figure, ((left, right),) = new_figure(9.6, 4.0, 1, 2, gap=(0.3, 0.0), width_ratios=(1.25, 1.0))
     near = np.abs(network.f / frequency - 1.0) < 0.3
     centre = int(np.argmin(np.abs(network.f - frequency)))
     smith(ax=right, chart_type="z", draw_labels=False)
@@ -93,7 +93,7 @@ def predicted_correlation_figure(rho: NDArray[np.complex128]) -> str:
     """Draw |rho| of the noise predicted from S, shape (channel, channel), with its values."""
     size = np.abs(rho)
     count = len(size)
-    figure, ((axes,),) = new_figure(4.6, 3.8, 1, 1)
+    figure, ((axes,),) = new_figure(4.8, 3.8, 1, 1, room=(0.55, 0.48, 0.75, 0.15))
     off = np.where(np.eye(count) > 0, np.nan, size)
     top = max(0.1, float(np.nanmax(off))) if count > 1 else 1.0
     picture = axes.imshow(off, vmin=0.0, vmax=top, cmap="magma")
@@ -107,7 +107,7 @@ def predicted_correlation_figure(rho: NDArray[np.complex128]) -> str:
             va="center",
             fontsize=6,
             color="w" if value < 0.6 * top else "k",
-        ).set_in_layout(False)  # measuring every number takes longer than drawing it
+        )
     axes.set(xlabel="channel", ylabel="channel", xticks=range(count), yticks=range(count))
     axes.set_xticklabels(range(1, count + 1), fontsize=7)
     axes.set_yticklabels(range(1, count + 1), fontsize=7)

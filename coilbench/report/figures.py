@@ -32,7 +32,7 @@ def reflection_figure(
     limit_db
         Drawn as the limit at ``frequency``.
     """
-    figure, ((left, right),) = new_figure(9.6, 3.2, 1, 2, sharey=True)
+    figure, ((left, right),) = new_figure(9.6, 3.2, 1, 2, gap=(0.25, 0.0), sharey=True)
     for axes, sweep, title in ((left, before, "before"), (right, after, "after tune and match")):
         near = np.abs(sweep.f / frequency - 1.0) < 0.15
         for channel, place in enumerate(places):
@@ -55,7 +55,7 @@ def reflection_figure(
 
 def smith_figure(before: skrf.Network, after: skrf.Network, places: Sequence[int], frequency: float) -> str:
     """Draw the reflections of one nucleus' ports on Smith charts, with a dot at the Larmor frequency."""
-    figure, ((left, right),) = new_figure(7.6, 3.8, 1, 2)
+    figure, ((left, right),) = new_figure(7.6, 3.8, 1, 2, room=(0.1, 0.1, 0.1, 0.3), gap=(0.2, 0.0))
     for axes, sweep, title in ((left, before, "before"), (right, after, "after")):
         smith(ax=axes, chart_type="z", draw_labels=False)
         near = np.abs(sweep.f / frequency - 1.0) < 0.05
@@ -72,7 +72,7 @@ def smith_figure(before: skrf.Network, after: skrf.Network, places: Sequence[int
 
 def scattering_figure(matrix_db: NDArray[np.float64], ports: Sequence[int], title: str) -> str:
     """Draw a matrix of |Sij| in dB, shape (port, port), with its values; ``ports`` are the ports' numbers."""
-    figure, ((axes,),) = new_figure(5.2, 4.4, 1, 1)
+    figure, ((axes,),) = new_figure(5.6, 4.4, 1, 1, room=(0.45, 0.35, 0.75, 0.32))
     picture = axes.imshow(matrix_db, vmin=-50, vmax=0, cmap="viridis")
     count = len(matrix_db)
     for row in range(count):
@@ -86,7 +86,7 @@ def scattering_figure(matrix_db: NDArray[np.float64], ports: Sequence[int], titl
                 va="center",
                 fontsize=5,
                 color="w" if value < -20 else "k",
-            ).set_in_layout(False)  # measuring every number takes longer than drawing it
+            )
     axes.set(title=title, xticks=range(count), yticks=range(count))
     axes.set_xticklabels(ports, fontsize=6)
     axes.set_yticklabels(ports, fontsize=6)

@@ -37,11 +37,11 @@ def correlation_figure(
         Standard uncertainty of each measured correlation, same shape; the difference is drawn in it.
     """
     if predicted is None:
-        figure, ((axes,),) = new_figure(0.45 * _WIDTH, 3.4, 1, 1)
+        figure, ((axes,),) = new_figure(0.45 * _WIDTH, 3.4, 1, 1, room=(0.5, 0.48, 0.6, 0.32))
         _matrix(figure, axes, np.abs(measured), "noise correlation |ρ|, measured", "magma", None)
         return figure
     columns = 3 if deviation is None else 4
-    figure, (row,) = new_figure(_WIDTH, 2.7, 1, columns, width_ratios=(1,) * (columns - 1) + (0.95,))
+    figure, (row,) = new_figure(_WIDTH, 2.4, 1, columns, room=(0.35, 0.48, 0.15, 0.32), gap=(0.68, 0.0))
     off = ~np.eye(len(measured), dtype=np.bool_)
     top = max(0.05, float(np.abs(measured)[off].max(initial=0)), float(np.abs(predicted)[off].max(initial=0)))
     _matrix(figure, row[0], np.abs(measured), "|ρ| measured", "magma", (0.0, top))
@@ -108,7 +108,7 @@ def profile_figure(
     label
         Of the values.
     """
-    figure, ((axes,),) = new_figure(_WIDTH, 2.4, 1, 1)
+    figure, ((axes,),) = new_figure(_WIDTH, 2.4, 1, 1, room=(0.65, 0.48, 0.2, 0.12))
     centre = [count // 2 for count in volume.shape]
     for number, (name, axis) in enumerate((("x", 2), ("y", 1), ("z", 0))):
         place: list[int | slice] = list(centre)
@@ -136,7 +136,7 @@ def maps_figure(
     unit
         Of all values.
     """
-    figure, (row,) = new_figure(_WIDTH, 2.7, 1, len(maps))
+    figure, (row,) = new_figure(_WIDTH, 2.5, 1, len(maps), room=(0.1, 0.1, 0.7, 0.3), gap=(0.6, 0.0))
     for axes, (volume, title) in zip(row, maps, strict=True):
         middle = volume[volume.shape[0] // 2]
         inside = middle[middle > 0]
@@ -170,10 +170,10 @@ def regression_figure(
     names
         Names of the vials.
     """
-    figure, (row,) = new_figure(_WIDTH, 3.4, 1, 2)
+    figure, (row,) = new_figure(_WIDTH, 3.4, 1, 2, gap=(0.95, 0.0))
     left, right = row
     intercept, slope = line
-    span = np.array([0.0, float(concentration.max()) * 1.05])
+    span = np.array([0.0, float(concentration.max()) * 1.15])
     left.plot(span, intercept + slope * span, color="0.5", lw=1)
     for kind, mask, marker, colour in (
         ("reference", is_reference, "o", COLOURS[0]),
@@ -192,13 +192,12 @@ def regression_figure(
             color=colour,
         )
     for x, y, name in zip(concentration, signal, names, strict=True):
-        text = left.annotate(
-            plain(name), (x, y), textcoords="offset points", xytext=(4, -9), fontsize=7, parse_math=False
+        left.annotate(
+            plain(name), (x, y), textcoords="offset points", xytext=(5, -9), fontsize=7, parse_math=False
         )
-        text.set_in_layout(False)
     left.set(xlabel="true concentration / (mmol/L)", ylabel="corrected signal / background")
     right.axhline(0.0, color="0.5", lw=1)
-    right.set(xlabel="true concentration / (mmol/L)", ylabel="residual / (mmol/L), bars 95 %")
+    right.set(xlabel="true concentration / (mmol/L)", ylabel="residual / (mmol/L)")
     left.legend(fontsize=8)
     for axes in row:
         axes.grid(alpha=0.25)
@@ -229,7 +228,16 @@ def budget_figure(
         for cause, part in causes:
             weight[cause] = weight.get(cause, 0.0) + part**2
     shown = sorted(weight, key=lambda cause: -weight[cause])[:_CAUSES]
-    figure, (row,) = new_figure(_WIDTH, 0.34 * len(names) + 1.3, 1, 2, width_ratios=(1.5, 1), sharey=True)
+    figure, (row,) = new_figure(
+        _WIDTH,
+        0.3 * len(names) + 0.95,
+        1,
+        2,
+        room=(1.2, 0.48, 0.2, 0.42),
+        gap=(0.3, 0.0),
+        width_ratios=(1.5, 1),
+        sharey=True,
+    )
     places = np.arange(len(names))
     shares = np.array([[dict(causes).get(cause, 0.0) ** 2 for cause in shown] for causes in contributions])
     whole = np.array([sum(part**2 for _, part in causes) for causes in contributions])
@@ -244,12 +252,13 @@ def budget_figure(
     row[0].set(xlabel="share of the variance / %", xlim=(0, 100), yticks=places)
     row[0].set_yticklabels([plain(name) for name in names], fontsize=8, parse_math=False)
     row[0].invert_yaxis()
-    figure.legend(fontsize=7, ncols=_CAUSES + 1, loc="outside upper center", frameon=False)
+    figure.legend(fontsize=7, ncols=_CAUSES + 1, loc="upper center", frameon=False)
     linear, drawn = np.array(totals).T
     row[1].barh(places - 0.18, linear, height=0.34, color=COLOURS[0], label="GUM, linear")
     row[1].barh(places + 0.18, drawn, height=0.34, color=COLOURS[1], label="Monte Carlo")
     row[1].set(xlabel=f"standard uncertainty / ({unit})")
-    row[1].legend(fontsize=7)
+    row[1].set_xlim(0.0, 1.5 * float(max(linear.max(), drawn.max())))
+    row[1].legend(fontsize=7, loc="center right")
     row[1].grid(alpha=0.25, axis="x")
     return figure
 
@@ -341,15 +350,15 @@ def _mosaic(
     head = max(2, round(0.16 * width))
     down, along = height + head, width + gap
     whole = np.full((rows * down, columns * along - gap), np.nan)
-    figure, ((axes,),) = new_figure(
-        _WIDTH, 0.93 * (_WIDTH - 0.9) * rows * down / (columns * along) + 0.1, 1, 1
-    )
+    tall = (_WIDTH - 1.2) * rows * down / (columns * along - gap) + 0.1
+    figure, ((axes,),) = new_figure(_WIDTH, tall, 1, 1, room=(0.05, 0.05, 1.15, 0.05))
     for number, (picture, text) in enumerate(zip(pictures, labels, strict=True)):
         row, column = divmod(number, columns)
         top, left = row * down + head, column * along
         whole[top : top + height, left : left + width] = picture[::-1]
-        axes.text(left, top - 0.3 * head, text, fontsize=7, va="bottom").set_in_layout(False)
+        axes.text(left, top - 0.3 * head, text, fontsize=7, va="bottom")
     shown = axes.imshow(whole, vmin=0.0, vmax=maximum or 1.0, cmap="inferno")
     axes.set_axis_off()
-    figure.colorbar(shown, ax=axes, label=label, shrink=0.9, pad=0.01)
+    bar = figure.add_axes((1 - 1.05 / _WIDTH, 0.1, 0.15 / _WIDTH, 0.8))
+    figure.colorbar(shown, cax=bar, label=label)
     return figure

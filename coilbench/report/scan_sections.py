@@ -165,7 +165,7 @@ def sodium_section(file: BenchFile, scanned: Scanned, tsc: TscResult, /) -> Sect
         "mmol/L",
     )
     drawings = (
-        ("Regression through the reference vials, and its residuals", line),
+        ("Regression through the reference vials, and its residuals; bars 95 %", line),
         ("Sodium concentration map", slices),
         ("Concentration and its standard uncertainties; they are never added", maps),
         ("Uncertainty budget: what each cause adds, and u by GUM beside u by Monte Carlo", budget),
