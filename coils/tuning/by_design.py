@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from coils.quality import decibels
 from coils.tuning.advice import find_reworks
-from coils.tuning.design_state import DesignTuning, Finished, HomeAndReturn, Purpose
+from coils.tuning.design_state import DesignTuning, HomeAndReturn, Purpose, amplitude
+from coils.tuning.endings import finished
 from coils.tuning.estimate import NOISE, Estimate, Observation, first_estimate, refine
-from coils.tuning.local_state import ArraySweep, Move, TuningGoal, Unreached
+from coils.tuning.local_state import ArraySweep, Move, TuningGoal
 from coils.tuning.motors import ELSEWHERE, displacements, followed, stand_elsewhere, stood_still
 from coils.tuning.suspects import (
-    Suspect,
     explain_stillness,
     kept_still,
     named_suspects,
@@ -157,7 +156,7 @@ def advance(
     state = _homed(state, sweep, now) if purpose is Purpose.MOTORS else _taken_in(state, sweep, now)
     if purpose is Purpose.REFERENCE:
         return _probing(state)
-    if _worst(state, state.reflections) < _amplitude(state.goal.enough_db):
+    if state.worst(state.reflections) < amplitude(state.goal.enough_db):
         return _ended(state, ())
     return _next(state)
 
@@ -196,9 +195,9 @@ def _arrived(
     """Note where the array stands, and whether that is the best so far."""
     # what was best before homing cannot be found again by counts
     first = state.estimate is None or state.purpose is Purpose.MOTORS
-    better = first or _ranked(state, reflections) < _ranked(state, state.best_reflections)
+    better = first or state.ranked(reflections) < state.ranked(state.best_reflections)
     progress = first or _power(reflections) < _PROGRESS * state.best_power
-    progress |= _worst(state, reflections) < _PROGRESS * _worst(state, state.best_reflections)
+    progress |= state.worst(reflections) < _PROGRESS * state.worst(state.best_reflections)
     return replace(
         state,
         purpose=Purpose.JUMP,
@@ -228,11 +227,8 @@ def _probed(state: DesignTuning, sweep: ArraySweep, now: Real) -> tuple[DesignTu
     sent = (now - state.positions) / state.half
     slack = _APPROACHED / state.half + np.abs(sent)
     seen = Observation(sweep.frequencies, sweep.s, (now - state.middle) / state.half, slack)
-    estimate = _required(state.estimate)
-    found = displacements(estimate, state.observations[-1], seen)
-    # where the model does not explain the channel itself, it explains no change of it either
-    explained = ~strange_channels(estimate)[:, None]
-    still = explained & stood_still(found, sent)
+    found = displacements(state.known, state.observations[-1], seen)
+    still = stood_still(found, sent)
     text = "did not move when probed by {steps}"
     told = named_suspects(state.design.axes, still, "stuck", text, now - state.positions)
     state = replace(
@@ -240,25 +236,25 @@ def _probed(state: DesignTuning, sweep: ArraySweep, now: Real) -> tuple[DesignTu
         sweeps=state.sweeps + 1,
         stalled=0,
         stuck=state.stuck | still,
-        accused=(state.accused & ~(explained & followed(found, sent))) | still,
+        accused=(state.accused & ~followed(found, sent)) | still,
         suspects=state.suspects + told,
     )
     if state.check_motors:
         home = HomeAndReturn(state.named(state.positions, np.ones_like(state.stuck)))
         return replace(state, purpose=Purpose.MOTORS), home
     if not told:
-        return _finished(replace(state, positions=now, reflections=_own(state.design, sweep)), ())
+        return finished(replace(state, positions=now, reflections=_own(state.design, sweep)), ())
     approach = state.named(state.positions - state.goal.play, now > state.positions)
     return replace(state, purpose=Purpose.JUMP), Move(approach, state.named(state.positions, ~state.stuck))
 
 
 def _homed(state: DesignTuning, sweep: ArraySweep, now: Real) -> DesignTuning:
     """Name whoever came back from home to another place, and learn where that is."""
-    before = _required(state.estimate)
+    before = state.known
     places, nothing = (now - state.middle) / state.half, np.zeros_like(now)
     seen = Observation(sweep.frequencies, sweep.s, places, nothing + ELSEWHERE)
     found = displacements(before, state.observations[-1], seen)
-    slipped = stand_elsewhere(found, state.goal.homing / state.half) & ~strange_channels(before)[:, None]
+    slipped = stand_elsewhere(found, state.goal.homing / state.half)
     text = "stands {steps} elsewhere after homing and back"
     told = named_suspects(state.design.axes, slipped, "slipping", text, found.moved * state.half)
     seen = replace(seen, slack=np.where(slipped, ELSEWHERE, _APPROACHED / state.half))
@@ -313,9 +309,9 @@ def _own(design: ArrayDesign, sweep: ArraySweep) -> Complex:
 
 def _next(state: DesignTuning) -> tuple[DesignTuning, Action]:
     """Jump to where the model has all ports matched, or stop where that is no better."""
-    estimate = _required(state.estimate)
+    estimate = state.known
     if state.sweeps >= state.goal.sweeps:
-        return _finished(state, ())
+        return finished(state, ())
     shifts = estimate.shifts[-1]
     places = (state.positions - state.middle) / state.half
     now = estimate.capacitances(places)
@@ -323,11 +319,11 @@ def _next(state: DesignTuning) -> tuple[DesignTuning, Action]:
     lowest, highest = _reach(state, estimate.belief, now)
     wanted = state.wanted
     target = solve_target(estimate.belief, now, offset, lowest, highest, wanted)
-    enough = _amplitude(state.goal.enough_db)
+    enough = amplitude(state.goal.enough_db)
     if target.worst(wanted) > enough:
         target = least_worst(estimate.belief, target, offset, lowest, highest, wanted, enough)
     reworks: tuple[Rework, ...] = ()
-    if target.worst(wanted) > _amplitude(state.goal.limit_db):
+    if target.worst(wanted) > amplitude(state.goal.limit_db):
         # all cannot be reached: then rather the nearest for each than the same miss for all
         target = solve_target(estimate.belief, target.capacitances, offset, lowest, highest, wanted)
         start = target.capacitances
@@ -335,8 +331,8 @@ def _next(state: DesignTuning) -> tuple[DesignTuning, Action]:
     # a travel that ends too early is believed once the array has been seen where the model put it
     if reworks and _landed(state) and not _accused_of(state, reworks):
         return _ended(state, reworks)
-    worst = _worst(state, state.reflections)
-    satisfied = worst < _amplitude(state.goal.limit_db) and target.worst(wanted) > _PROGRESS * worst
+    worst = state.worst(state.reflections)
+    satisfied = worst < amplitude(state.goal.limit_db) and target.worst(wanted) > _PROGRESS * worst
     if satisfied or state.stalled >= _PATIENCE:
         return _ended(state, ())
     places = _places(estimate.belief, target.capacitances) - shifts
@@ -358,7 +354,7 @@ def _landed(state: DesignTuning) -> bool:
     """Answer whether the last jump ended where the model said."""
     if state.expected is None:
         return False
-    return _worst(state, state.reflections - state.expected) < _AS_EXPECTED
+    return state.worst(state.reflections - state.expected) < _AS_EXPECTED
 
 
 def _accused_of(state: DesignTuning, reworks: tuple[Rework, ...]) -> bool:
@@ -369,7 +365,7 @@ def _accused_of(state: DesignTuning, reworks: tuple[Rework, ...]) -> bool:
 
 def _reach(state: DesignTuning, belief: Belief, now: Real) -> tuple[Real, Real]:
     """Return the capacitances between which each trimmer can be sent, F; stuck ones stay."""
-    shifts = _required(state.estimate).shifts[-1]
+    shifts = state.known.shifts[-1]
     ends = [
         belief.capacitances((steps - state.middle) / state.half + shifts)
         for steps in (state.lowest, state.highest)
@@ -388,10 +384,10 @@ def _places(belief: Belief, capacitances: Real) -> Real:
 
 def _ended(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[DesignTuning, Action]:
     """End here, but look at the motors first if asked for or if nothing else explains what is left."""
-    limit = _amplitude(state.goal.limit_db)
-    helpless = not reworks and _worst(state, state.reflections) >= limit
+    limit = amplitude(state.goal.limit_db)
+    helpless = not reworks and state.worst(state.reflections) >= limit
     if state.checked or not (state.check_motors or helpless):
-        return _finished(state, reworks)
+        return finished(state, reworks)
     # whoever has not moved yet stands anywhere in its play
     fresh = ~state.approached & ~state.stuck
     targets = np.maximum(state.positions, state.lowest)
@@ -399,74 +395,5 @@ def _ended(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[DesignTuni
     return replace(state, purpose=Purpose.REFERENCE, checked=True), take_up
 
 
-def _finished(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[DesignTuning, Finished]:
-    """End here or, when it is better, where the best sweep was taken."""
-    worse = _ranked(state, state.reflections) > _ranked(state, state.best_reflections)
-    restore = None
-    if worse:
-        back = state.best_positions != state.positions
-        down = back & (state.best_positions < state.positions)
-        restore = Move(
-            state.named(state.best_positions - state.goal.play, down), state.named(state.best_positions, back)
-        )
-    # who stood still once and was not needed again
-    doubtful = state.accused & ~state.stuck
-    text = "seems to have stood still when it was sent"
-    suspects = state.suspects + named_suspects(state.design.axes, doubtful, "stuck", text)
-    suspects = tuple(_hedged(state, suspect) for suspect in suspects)
-    state = replace(state, purpose=Purpose.STOPPED, suspects=suspects)
-    return state, Finished(_unreached(state, reworks), reworks, suspects, restore)
-
-
-def _hedged(state: DesignTuning, suspect: Suspect) -> Suspect:
-    """Say so when the model does not explain a suspect's channel: the culprit may be one of its fellows."""
-    for axes, strange in zip(state.design.axes, strange_channels(_required(state.estimate)), strict=True):
-        if strange and suspect.axis in axes:
-            others = ", ".join(axis for axis in axes if axis != suspect.axis)
-            return replace(suspect, text=f"{suspect.text}, or it is one of {others}")
-    return suspect
-
-
-def _unreached(state: DesignTuning, reworks: tuple[Rework, ...]) -> tuple[Unreached, ...]:
-    """Name the ports above the limit with what keeps them there."""
-    sizes = np.abs(state.reflections)
-    if _ranked(state, state.best_reflections) < _ranked(state, state.reflections):
-        sizes = np.abs(state.best_reflections)
-    found = []
-    for arm in state.design.arms:
-        for channel, port in enumerate(arm.ports):
-            if sizes[port] < _amplitude(state.goal.limit_db):
-                continue
-            axes = set(state.design.axes[channel])
-            reasons = [f"{item.axis} {item.text}" for item in state.suspects if item.axis in axes]
-            reasons += [f"unreachable: {item}" for item in reworks if item.part in axes]
-            if not reasons and reworks:
-                reasons = ["unreachable while the neighbours are: " + ", ".join(r.part for r in reworks)]
-            text = "; ".join(reasons) or f"no progress in {state.sweeps} sweeps"
-            found.append(Unreached(int(port) + 1, decibels(float(sizes[port])), text))
-    return tuple(found)
-
-
-def _worst(state: DesignTuning, reflections: Complex) -> float:
-    """Return the largest of the reflections that can be helped."""
-    return float(np.max(np.abs(reflections[state.wanted]), initial=0.0))
-
-
-def _ranked(state: DesignTuning, reflections: Complex) -> tuple[int, float]:
-    """Return how many of the ports that can be helped are above the limit, and the worst: less is better."""
-    above = np.abs(reflections[state.wanted]) >= _amplitude(state.goal.limit_db)
-    return int(np.count_nonzero(above)), _worst(state, reflections)
-
-
 def _power(reflections: Complex) -> float:
     return float(np.sum(np.abs(reflections) ** 2))
-
-
-def _amplitude(level_db: float) -> float:
-    return float(10.0 ** (level_db / 20.0))
-
-
-def _required(estimate: Estimate | None) -> Estimate:
-    if estimate is None:
-        raise ValueError("no sweep has been taken in yet")
-    return estimate

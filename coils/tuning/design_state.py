@@ -154,6 +154,28 @@ class DesignTuning:
         return wanted
 
     @property
+    def known(self) -> Estimate:
+        """What the sweeps mean.
+
+        Raises
+        ------
+        ValueError
+            None has been taken in.
+        """
+        if self.estimate is None:
+            raise ValueError("no sweep has been taken in yet")
+        return self.estimate
+
+    def worst(self, reflections: Complex) -> float:
+        """Return the largest of the reflections, shape (port,), that can be helped."""
+        return float(np.max(np.abs(reflections[self.wanted]), initial=0.0))
+
+    def ranked(self, reflections: Complex) -> tuple[int, float]:
+        """Return how many ports that can be helped are above the limit, and the worst: less is better."""
+        above = np.abs(reflections[self.wanted]) >= amplitude(self.goal.limit_db)
+        return int(np.count_nonzero(above)), self.worst(reflections)
+
+    @property
     def span(self) -> float | None:
         """Half width of the next sweep over its centre; None: wide enough for every dip."""
         if self.purpose in {Purpose.REFERENCE, Purpose.PROBE, Purpose.MOTORS}:
@@ -181,3 +203,8 @@ class DesignTuning:
                 if chosen[channel, column]
             }
         )
+
+
+def amplitude(level_db: float) -> float:
+    """Return the amplitude of a level in dB."""
+    return float(10.0 ** (level_db / 20.0))

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 #: Misfit of S that two sweeps minutes apart leave at least: their noise, and slopes of the model.
 _DIFFERENCE: Final = 1e-3
+#: Part of what changed of a channel's S that places may leave unexplained, at most, to be believed: a right
+#: model leaves 0.01 to 0.05 of it after a probing move, a wrong one nearly all.
+_UNEXPLAINED: Final = 0.2
 #: Iterations of a fit of places alone: a match trimmer's displacement shows little.
 _PATIENT: Final = 20
 #: Whoever is named is displaced by so many standard deviations.
@@ -51,10 +54,14 @@ class Displacements:
         In units of half the travel, shape (channel, trimmer).
     deviation
         Standard deviation of each, same unit and shape.
+    explained
+        Whether the trimmers' places explain what changed at all, shape (channel,): if not, none is to be
+        believed.
     """
 
     moved: Real
     deviation: Real
+    explained: NDArray[np.bool_]
 
 
 def displacements(estimate: Estimate, reference: Observation, seen: Observation) -> Displacements:
@@ -85,7 +92,11 @@ def displacements(estimate: Estimate, reference: Observation, seen: Observation)
     found = refine(found, (change,), _DIFFERENCE, _PATIENT, enough=0.0)
     noise = np.maximum(found.misfit[-1], _DIFFERENCE)
     deviation = place_deviations(found, (change,), _DIFFERENCE) * (noise / _DIFFERENCE)[:, None]
-    return Displacements(found.shifts[-1], deviation)
+    ports = np.stack([arm.ports for arm in belief.design.arms])
+    changed = (seen.s - reference.s)[:, ports[:, None], ports[None]]
+    size = np.sqrt(np.mean(np.abs(changed) ** 2, axis=(0, 1, 2)))
+    explained = found.misfit[-1] < np.maximum(_UNEXPLAINED * size, 2.0 * _DIFFERENCE)
+    return Displacements(found.shifts[-1], deviation, explained)
 
 
 def stood_still(found: Displacements, sent: Real) -> NDArray[np.bool_]:
@@ -109,7 +120,8 @@ def followed(found: Displacements, sent: Real) -> NDArray[np.bool_]:
 
 
 def _is_clear(found: Displacements, sent: Real) -> NDArray[np.bool_]:
-    return np.asarray(_CERTAIN * found.deviation < _STILL * np.abs(sent), dtype=np.bool_)
+    certain = _CERTAIN * found.deviation < _STILL * np.abs(sent)
+    return np.asarray(certain & found.explained[:, None], dtype=np.bool_)
 
 
 def stand_elsewhere(found: Displacements, repeats: Real) -> NDArray[np.bool_]:
@@ -125,4 +137,4 @@ def stand_elsewhere(found: Displacements, repeats: Real) -> NDArray[np.bool_]:
     size = np.abs(found.moved)
     others = np.where(np.eye(size.shape[1], dtype=np.bool_), 0.0, size[:, None, :]).max(axis=2)
     allowed = repeats + _CERTAIN * found.deviation + _SHARED * others
-    return np.asarray(size > allowed, dtype=np.bool_)
+    return np.asarray((size > allowed) & found.explained[:, None], dtype=np.bool_)

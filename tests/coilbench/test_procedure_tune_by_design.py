@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -262,6 +263,22 @@ def test_a_motor_that_slips_near_its_lower_end_is_found_by_few_steps() -> None:
     assert (suspect.axis, suspect.kind) == ("ch1.na.match", "slipping")
     steps = float(suspect.text.removeprefix("stands ").split()[0])
     assert steps == pytest.approx(-15.0, abs=4.0)
+    assert bench.levels().max() < LIMIT
+
+
+def test_a_wrong_drawing_accuses_no_motor_and_slopes_go_on() -> None:
+    """A trap 30 % off its drawing: the model is at a loss, looks at the motors, and believes nothing."""
+    bench = Bench(0, channels=2)
+    design = drawing(bench.world)
+    values = {element.name: element.value for element in design.bank.elements()}
+    values["trap.L"] = 1.3 * values["trap.L"]
+    wrong = replace(design, circuit=design.circuit.with_values([values]))
+    plan = TunePlan(nuclei(bench.world), design=wrong)
+    result = tune(bench.analyzer, bench.tuner, plan, emit=bench.events.append)
+    assert "after a probing move" in [told["purpose"] for told in bench.told("tune.moved")]
+    assert result.suspects == ()
+    assert len(bench.told("tune.by_slopes")) == 1
+    assert result.reached
     assert bench.levels().max() < LIMIT
 
 

@@ -60,6 +60,7 @@ def test_places_show_to_some_steps_between_two_sweeps(
     largest = max((abs(by) for by in steps.values()), default=0.0)
     assert np.all(error < NOISE_STEPS + 0.1 * largest)
     assert np.all(found.deviation * HALF < NOISE_STEPS)
+    assert np.all(found.explained)
     elsewhere = {tuple(place) for place in np.argwhere(stand_elsewhere(found, np.full((3, 4), 5.0 / HALF)))}
     assert elsewhere == set(steps)
 
@@ -111,7 +112,8 @@ def test_sweeps_of_other_frequencies_are_not_compared(
 
 def one_channel(moved: list[float], deviation: float) -> Displacements:
     """Return what was found in a channel, in steps."""
-    return Displacements(np.array([moved]) / HALF, np.full((1, len(moved)), deviation / HALF))
+    spread = np.full((1, len(moved)), deviation / HALF)
+    return Displacements(np.array([moved]) / HALF, spread, np.array([True]))
 
 
 def test_nobody_is_named_who_may_as_well_be_in_place() -> None:
@@ -153,3 +155,21 @@ def test_an_unclear_probing_move_accuses_nobody_and_clears_nobody() -> None:
     assert list(stood_still(clear, sent)[0]) == [True, False, True, False]
     assert list(followed(clear, sent)[0]) == [False, True, False, True]
     assert not np.any(stood_still(clear, 0.0 * sent))
+
+
+def test_what_no_trimmer_explains_accuses_nobody(
+    drawn_array: Callable[[int], ArrayDesign], built_array: Callable[..., Any]
+) -> None:
+    """A loop's losses rise five times between the sweeps, as a joint does it that opens, in one channel."""
+    array, places, estimate, reference = tuned(drawn_array, built_array, 5)
+    broken = array.truth.values["copper"] * np.array([1.0, 5.0, 1.0])
+    truth = replace(array.truth, values={**array.truth.values, "copper": broken})
+    sent = np.where(places < 0.0, 1.0, -1.0) * 150.0 / HALF
+    seen = replace(replace(array, truth=truth).sweep(places, 0.06, 121, seed=9), slack=np.abs(sent))
+    found = displacements(estimate, reference, seen)
+    assert list(found.explained) == [True, False, True]
+    lost = replace(found, moved=-sent, deviation=np.zeros_like(sent))
+    assert not np.any(stood_still(lost, sent)[1])
+    assert not np.any(stand_elsewhere(lost, np.full((3, 4), 5.0 / HALF))[1])
+    assert np.all(stood_still(lost, sent)[[0, 2]])
+    assert not np.any(followed(replace(lost, moved=0.0 * sent), sent)[1])
