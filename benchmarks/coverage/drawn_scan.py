@@ -65,7 +65,7 @@ class Spread:
     seat: float = 0.3e-3
     gain_drift: float = 0.01
     frequency: float = 3.0
-    noise: float = 6e-3
+    noise: float = 4e-3
 
 
 def _saline(name: str, place: tuple[float, float, float], radius: float, amount: float) -> Compartment:
@@ -104,8 +104,8 @@ class Design:
 
     matrix: int = 32
     fov: float = 0.2
-    spokes: int = 1200
-    samples: int = 80
+    spokes: int = 2000
+    samples: int = 64
     channels: int = 6
     duration: float = 5e-3
     echo_time: float = 0.2e-3

@@ -121,6 +121,7 @@ def fit_harmonics(
     shape: NDArray[np.float64] | None = None,
     degree: int = DEGREE,
     radial_degree: int = RADIAL_DEGREE,
+    penalties: NDArray[np.float64] | None = None,
 ) -> HarmonicFit:
     """Fit each channel image in the bath; the result is relative to the bath's own signal.
 
@@ -140,6 +141,9 @@ def fit_harmonics(
         Expected image of the phantom seen by a uniform coil, 1 in the bath, shape (z, y, x); None: ones.
     degree, radial_degree
         Highest degree of the harmonics, and of those that come times r² (-1: none).
+    penalties
+        Added to the diagonal of the normal equations: noise variance over expected variance of each
+        coefficient, shape (term,), terms in the order of ``HarmonicFit.basis``. None: none.
 
     Raises
     ------
@@ -156,8 +160,11 @@ def fit_harmonics(
     design = raw / norms
     if shape is not None:
         design = design * shape[mask][:, None]
+    normal = design.T @ design
+    if penalties is not None:
+        normal[np.diag_indices_from(normal)] += penalties
     # The columns are scaled to the bath, so the normal equations keep more than nine digits.
-    projector = np.asarray(scipy.linalg.solve(design.T @ design, design.T, assume_a="pos"), dtype=np.float64)
+    projector = np.asarray(scipy.linalg.solve(normal, design.T, assume_a="pos"), dtype=np.float64)
     values = images[:, mask].T.astype(np.complex128)
     coefficients = projector @ values
     rest = values - design @ coefficients

@@ -23,7 +23,14 @@ from recon.regions import core_weights
 from recon.tsc.budget import DRAWS
 from recon.tsc.calibration import CalibrationModel
 from recon.tsc.maps import concentration_maps
-from recon.tsc.reading import bath_unevenness, core_noise, position_covariance, read_phantom
+from recon.tsc.reading import (
+    bath_unevenness,
+    core_noise,
+    position_covariance,
+    read_phantom,
+    receive_field_covariance,
+)
+from recon.tsc.undersampling import RESIDUE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -177,6 +184,8 @@ def quantify(
         "noise": noise,
         # Shading multiplies, streaks from elsewhere add: relative to the reading or the bath.
         "unevenness": np.diag((unevenness * np.maximum(np.abs(values), 1.0)) ** 2),
+        "receive field": receive_field_covariance(images, reading, cores),
+        "undersampling": np.eye(values.size) * (RESIDUE * reading.undersampling(cores)) ** 2,
         "position": position_covariance(
             lying, readout, grid, cores, spill.contrasts(values), position_uncertainty
         ),

@@ -6,7 +6,7 @@ in the bath and the receive field B1- is divided out, also within the vials, whe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,6 +16,9 @@ from recon.combine import combine_roemer
 from recon.functionals import ImageNoise
 from recon.regions import background_mask, ball_weights, body_mask, core_radius
 from recon.sensitivities import fit_harmonics
+from recon.sensitivities.harmonic import DEGREE
+from recon.tsc.receive_field import SensitivityPrior, sensitivity_prior
+from recon.tsc.undersampling import undersampling_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,6 +49,11 @@ class Reading:
         complex64, shape (z, y, x).
     shape
         Expected image of the phantom under a uniform coil, shape (z, y, x).
+    streaks
+        What was taken off ``combined`` for directions left out, in units of the bath, shape (z, y, x); None
+        where nothing was.
+    prior
+        What was expected of the sensitivities' high degrees.
     """
 
     fit: HarmonicFit
@@ -53,6 +61,14 @@ class Reading:
     power: NDArray[np.float64]
     combined: NDArray[np.complex64]
     shape: NDArray[np.float64]
+    streaks: NDArray[np.float32] | None = None
+    prior: SensitivityPrior | None = None
+
+    def undersampling(self, cores: NDArray[np.float64]) -> float:
+        """Return the root mean square over the cores of what was taken off for directions left out."""
+        if self.streaks is None:
+            return 0.0
+        return float(np.sqrt(np.mean(np.einsum("izyx,zyx->i", cores, self.streaks) ** 2)))
 
     def cores(self, cores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the mean of each core, shape (vial,), from weights of shape (vial, z, y, x)."""
@@ -62,7 +78,10 @@ class Reading:
 def read_phantom(
     images: ChannelImages, phantom: Phantom, readout: RadialReadout, cores: NDArray[np.float64]
 ) -> Reading:
-    """Fit the sensitivities and combine, twice: the second time knowing how the vials ring in the bath.
+    """Fit the sensitivities and combine, three times: knowing ever better how the vials disturb the bath.
+
+    The second time the ringing of the vials in the bath is known, the third time the streaks that they
+    throw because directions were left out (``recon.tsc.undersampling``).
 
     Parameters
     ----------
@@ -82,12 +101,22 @@ def read_phantom(
     mask = background_mask(grid, phantom)
     spill = spill_matrix(phantom, readout, grid, cores)
     first = combine_fitted(images, phantom, mask, np.ones(grid.shape))
+    prior = sensitivity_prior(images, first.fit)
     contrasts = spill.contrasts(first.cores(cores))
-    return combine_fitted(images, phantom, mask, expected_image(phantom, readout, grid, contrasts, mask))
+    shape = expected_image(phantom, readout, grid, contrasts, mask)
+    second = combine_fitted(images, phantom, mask, shape, prior)
+    streaks = undersampling_error(images, phantom, readout, second, spill.contrasts(second.cores(cores)))
+    even = replace(images, images=images.images - streaks)
+    third = combine_fitted(even, phantom, mask, shape, prior)
+    return replace(third, streaks=combine_roemer(streaks, third.sensitivities).real)
 
 
 def combine_fitted(
-    images: ChannelImages, phantom: Phantom, mask: NDArray[np.bool_], shape: NDArray[np.float64]
+    images: ChannelImages,
+    phantom: Phantom,
+    mask: NDArray[np.bool_],
+    shape: NDArray[np.float64],
+    prior: SensitivityPrior | None = None,
 ) -> Reading:
     """Return the image in units of the bath, given the expected shape of the bath's image.
 
@@ -101,10 +130,19 @@ def combine_fitted(
         Voxels that are fitted, shape (z, y, x).
     shape
         Image under a uniform coil, 1 in the bath, shape (z, y, x).
+    prior
+        What is expected of high degrees; None: plain least squares of a low degree.
     """
     positions = images.grid.positions()
     fit = fit_harmonics(
-        images.images, positions, mask, centre=phantom.centre, radius=phantom.radius, shape=shape
+        images.images,
+        positions,
+        mask,
+        centre=phantom.centre,
+        radius=phantom.radius,
+        shape=shape,
+        degree=prior.degree if prior else DEGREE,
+        penalties=prior.penalties if prior else None,
     )
     sensitivities = fit.evaluate(positions, body_mask(images.grid, phantom))
     power = np.einsum("c...,c...->...", sensitivities, sensitivities.conj()).real
@@ -114,6 +152,7 @@ def combine_fitted(
         power=power.astype(np.float64),
         combined=combine_roemer(images.images, sensitivities),
         shape=shape,
+        prior=prior,
     )
 
 
@@ -135,15 +174,42 @@ def core_functionals(
     """
     used: NDArray[np.bool_] = np.any(cores > 0, axis=0)
     inside, bath = used[box], reading.fit.mask[box]
-    inverse = np.conj(reading.sensitivities[:, used]) / reading.power[used]
-    basis = reading.fit.basis(images.grid.positions()[used])
     functionals = np.zeros((cores.shape[0], images.channels, *inside.shape), dtype=np.complex64)
-    for functional, core in zip(functionals, cores, strict=True):
-        direct = core[used] * inverse
-        functional[:, inside] = direct
-        through_fit = (direct * reading.combined[used]) @ basis
-        functional[:, bath] -= through_fit @ reading.fit.projector
+    direct, through_fit = _responses(images, reading, cores)
+    functionals[:, :, inside] = direct
+    functionals[:, :, bath] -= (through_fit @ reading.fit.projector).astype(np.complex64)
     return functionals
+
+
+def receive_field_covariance(
+    images: ChannelImages, reading: Reading, cores: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what the sensitivities' damped high degrees leave in the readings, shape (vial, vial).
+
+    Noise of the sensitivities is in ``core_noise``; this is the part of the true field that the fit's prior
+    holds back where the bath does not show it.
+    """
+    count = cores.shape[0]
+    if reading.prior is None:
+        return np.zeros((count, count))
+    mask = reading.fit.mask
+    design = reading.fit.basis(images.grid.positions()[mask]) * reading.shape[mask][:, None]
+    held_back = reading.prior.held_back(design)
+    _, through_fit = _responses(images, reading, cores)
+    left = np.einsum("ict,tu,jcu->ij", through_fit, held_back, through_fit.conj()).real
+    # Half: of a complex coefficient's variance, one part is real.
+    return np.asarray(0.5 * left, dtype=np.float64)
+
+
+def _responses(
+    images: ChannelImages, reading: Reading, cores: NDArray[np.float64]
+) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    """Return d reading / d image, (vial, channel, voxel of any core), and / d coefficient, (.., term)."""
+    used: NDArray[np.bool_] = np.any(cores > 0, axis=0)
+    inverse = np.conj(reading.sensitivities[:, used]) / reading.power[used]
+    direct = cores[:, None, used] * inverse
+    basis = reading.fit.basis(images.grid.positions()[used])
+    return direct, (direct * reading.combined[used]) @ basis
 
 
 def bath_unevenness(
