@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 #: Samples per channel that the principal components are taken from: enough for 1e-2 of their directions.
 _LARGEST_SAMPLE: Final = 200_000
-#: Samples compressed at a time: 32 channels of them stay below 20 MB.
-_BLOCK: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,9 +51,7 @@ class Compression:
         if len(data) != self.matrix.shape[1]:
             raise ValueError(f"data of {self.matrix.shape[1]} channels expected, got {len(data)}")
         flat = data.reshape(len(data), -1)
-        result = np.empty((self.channels, flat.shape[1]), dtype=np.complex64)
-        for start in range(0, flat.shape[1], _BLOCK):
-            np.matmul(self.matrix, flat[:, start : start + _BLOCK], out=result[:, start : start + _BLOCK])
+        result: NDArray[np.complex64] = self.matrix @ flat
         return result.reshape(self.channels, *data.shape[1:])
 
 
