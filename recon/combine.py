@@ -1,10 +1,16 @@
-"""From channel images to one image. Channel images are whitened: equal, uncorrelated noise."""
+"""From channel images to one image. Channel images are whitened: equal, uncorrelated noise.
+
+``combine_roemer`` keeps the unit of the sensitivities; ``snr_units``, ``combine_adaptive`` and
+``combine_squares`` give the image in units of its own noise (standard deviation of the real part).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from recon.sensitivities import walsh_sensitivities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +69,28 @@ def snr_units(
     sum_ = np.abs(np.einsum("c...,c...->...", sensitivities.conj(), images))
     snr = np.where(power > 0, sum_ / np.sqrt(np.where(power > 0, power, 1)), 0) / noise_gain
     return snr.astype(np.float32)
+
+
+def combine_adaptive(images: NDArray[np.complex64], noise_gain: float = 1.0) -> NDArray[np.float32]:
+    """Return the image of an unknown object in units of its noise, weighted by what the channels see locally.
+
+    Parameters
+    ----------
+    images
+        Whitened, shape (channel, z, y, x).
+    noise_gain
+        Standard deviation of the real part of the noise in every channel image.
+
+    Returns
+    -------
+    Shape (z, y, x); a value of 20 is an SNR of 20. Where nothing is seen the noise has the floor of one
+    channel, not of all: its mean is between 1.25 and that of the root of the sum of squares.
+
+    Notes
+    -----
+    Walsh, Gmitro, Marcellin, Magn Reson Med 43:682 (2000).
+    """
+    return snr_units(images, walsh_sensitivities(images), noise_gain)
 
 
 def combine_squares(
