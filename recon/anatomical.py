@@ -150,7 +150,8 @@ def anatomical_sense(
 
     Returns
     -------
-    A linear function of the samples, to 1e-4 once solved.
+    A linear function of the samples, as far as its last residual is small: 1e-4 after 10 to 25 iterations for
+    objects; a third of Nyquist's spokes and noise alone leave 6e-4 after 100.
 
     Raises
     ------
