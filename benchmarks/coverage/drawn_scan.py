@@ -72,7 +72,7 @@ def _saline(name: str, place: tuple[float, float, float], radius: float, amount:
     return Compartment(name, place, radius, amount, 55e-3, 50e-3, 50e-3, 0.0, "reference")
 
 
-#: A bath with four references and three unknowns; A is so large that its core knows nothing of its wall.
+#: A bath with four references and three unknowns; A is so large that its core misses only 3 %.
 #: No mirror image of it is itself. Relaxation times as published for saline and agar of 4 to 5 %.
 COMPARTMENTS: tuple[Compartment, ...] = (
     Compartment("bath", (0.0, 0.0, 0.0), 0.080, 40.0, 55e-3, 50e-3, 50e-3, 0.0, "background"),

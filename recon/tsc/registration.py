@@ -44,8 +44,12 @@ _STILL: Final = 2e-3
 _TURNS: Final = 7
 #: Degree of the sensitivities in the search: vials (contrasts of high degree) must not be fitted away.
 _SEARCH_DEGREE: Final = 3
+#: Degree of the sensitivities in the fit: a few percent of shading move no wall, noise at the rim would.
+_DEGREE: Final = 4
 #: Largest part of the vials' contrast energy that the fitted template may leave beyond noise.
 _UNEXPLAINED: Final = 0.25
+#: Noise energy of a residual over that of the image: the sensitivities are noisy too.
+_NOISE_LEFT: Final = 1.1
 #: Vial contrast, in units of its noise, below which a turn cannot be seen.
 _VISIBLE: Final = 5.0
 #: Part of a voxel to which the vials' places must be known.
@@ -211,7 +215,13 @@ def _even_image(images: ChannelImages, lying: Phantom) -> _Even:
     grid = images.grid
     positions = grid.positions()
     fit = fit_harmonics(
-        images.images, positions, background_mask(grid, lying), centre=lying.centre, radius=lying.radius
+        images.images,
+        positions,
+        background_mask(grid, lying),
+        centre=lying.centre,
+        radius=lying.radius,
+        degree=_DEGREE,
+        radial_degree=0,
     )
     region = grid.distances(lying.centre) <= lying.radius + _RIM * max(grid.spacing)
     sensitivities = fit.evaluate(positions, region)
@@ -308,8 +318,11 @@ def _judge(
     variance = images.noise_gain**2
     misfit = float(np.sqrt(np.mean(even.power * residual**2) / variance))
     flat, _ = _linearise(even, grid, phantom, balls, parameters, np.ones(len(phantom.vials)))
-    pattern = float(np.sum(even.power * (model - flat) ** 2))
-    left = float(np.sum(even.power * residual**2) - variance * residual.size)
+    depth = phantom.radius - grid.distances(phantom.moved(_pose(parameters)).centre)[even.region]
+    # Near the rim the sensitivities are extrapolated, and their noise is more than the image's.
+    inner = np.where(depth > grid.resolution, even.power, 0.0)
+    pattern = float(np.sum(inner * (model - flat) ** 2))
+    left = float(np.sum(inner * residual**2)) - _NOISE_LEFT * variance * np.count_nonzero(inner)
     unexplained = max(left, 0.0) / max(pattern, np.finfo(np.float64).tiny)
     weighted = design * even.power[:, None]
     solver = np.linalg.solve(design.T @ weighted, weighted.T)[:6]

@@ -1,7 +1,7 @@
 """Do the 95 % intervals of concentrations contain the truth? A campaign over simulated phantom scans.
 
-python benchmarks/coverage/coverage.py --seeds 1000            table
-python benchmarks/coverage/coverage.py --seeds 1000 --json     one JSON object
+python benchmarks/coverage/coverage_campaign.py --seeds 1000            table
+python benchmarks/coverage/coverage_campaign.py --seeds 1000 --json     one JSON object
 
 Every seed is another scan (``drawn_scan``) through registration, reconstruction and quantification as users
 run them. The description of the phantom never changes: what the scan really was is what the drawing says,
@@ -26,18 +26,17 @@ sys.path.insert(0, str(Path(__file__).parent))  # the drawn scan lives beside th
 
 from drawn_scan import COMPARTMENTS, Design, draw_scan
 
+from recon.blur import spill_matrix
 from recon.dataset import Dataset
 from recon.density import solid_angles
 from recon.grid import Grid
 from recon.live import reconstruct
 from recon.phantom import Material, Phantom, Tolerance, Vial
 from recon.psf import RadialReadout
+from recon.regions import core_weights
 from recon.relaxation import Relaxation
 from recon.tsc import Protocol, quantify
 from recon.tsc.registration import register
-
-#: Largest part of a vial's own signal that its core may miss to count as free of partial volume.
-FREE_OF_PARTIAL_VOLUME = 0.02
 
 
 def described(design: Design) -> Phantom:
@@ -83,6 +82,16 @@ def _shared(design: Design) -> tuple[Phantom, RadialReadout, Protocol, np.ndarra
     readout = RadialReadout(design.times, design.radii, "hamming", 0.5 * design.matrix / design.fov)
     protocol = Protocol(design.repetition_time, design.flip_angle, design.spread.flip, design.spread.flip_own)
     return phantom, readout, protocol, solid_angles(design.directions)
+
+
+def own_recovery(design: Design) -> dict[str, float]:
+    """Return what each vial's core reads of its own ball: 1 without partial volume."""
+    phantom, readout, _, _ = _shared(design)
+    grid = Grid.cube(design.matrix, design.fov)
+    cores = np.stack([core_weights(grid, vial) for vial in phantom.vials])
+    spill = spill_matrix(phantom, readout, grid, cores)
+    own = np.diagonal(spill.vials)
+    return {vial.name: float(value) for vial, value in zip(phantom.vials, own, strict=True)}
 
 
 def trial(design: Design, seed: int, *, noise: bool = True) -> list[dict[str, Any]]:
