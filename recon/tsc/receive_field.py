@@ -2,7 +2,7 @@
 
 Fields of sources at distance Rc from the centre of a bath of radius R are harmonics whose variance falls like
 (R / Rc)^2l, unevenly: loops have degrees that they hardly make. Degrees up to 4 are fitted freely; above, the
-variance is expected not to exceed that of degree 3 times 0.25 per degree (Rc = 1.5 R to 2 R, shared by 2 l + 1
+variance is expected not to exceed that of degree 3 times 0.25 per degree (Rc = 1.5 to 2 R, shared by 2 l + 1
 terms): that damps what the bath does not show, and what may be missing is in the budget. Without degrees
 beyond 6 the field at the rim would be wrong by 1 % (loops at 1.5 R).
 """
