@@ -1,0 +1,78 @@
+"""Quality control of a finished simulated run: a sound coil passes, a faulty channel is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from coilbench.base.errors import MeasurementError
+from coilbench.base.verdict import Verdict
+from coilbench.procedures.qc import control_quality, keep_quality, read_quality
+from coilbench.qc_limits import QualityLimits
+
+
+@pytest.fixture(scope="module")
+def scan(finished):
+    acquired = finished.measured.acquired
+    return acquired.file, acquired.scanned, finished.measured.quantified.tsc.sensitivities
+
+
+@pytest.fixture(scope="module")
+def first(scan):
+    return control_quality(*scan)
+
+
+def test_a_first_scan_measures_everything_and_judges_no_change(first, scan):
+    names = {quantity.name for quantity in first.quantities}
+    assert {"uniformity, noise-corrected", "streak ratio", "diameter along z", "resolution"} <= names
+    assert first.health is None
+    assert "no baseline" in first.statements[-1]
+    for quantity in first.quantities:
+        if quantity.name.startswith("diameter"):
+            # 6 mm voxels, k-space three times undersampled, poles that the loops hardly see: half a voxel
+            assert quantity.value == pytest.approx(2e3 * scan[0].phantom.radius, abs=3.1)
+
+
+def test_the_same_coil_passes_against_its_baseline(first, scan, tmp_path):
+    path = keep_quality(tmp_path, first)
+    assert keep_quality(tmp_path, first).name == "qc-002.json"
+    assert path.name == "qc-001.json"
+    again = control_quality(*scan, baseline=read_quality(tmp_path))
+    assert again.health is not None
+    assert again.health.is_healthy
+    assert all(one.verdict is Verdict.PASS for one in again.judged if "change" in one.name)
+
+
+def test_a_channel_of_another_gain_fails_and_is_named(first, scan, tmp_path):
+    keep_quality(tmp_path, first)
+    before = read_quality(tmp_path)
+    channel = 2
+    mark = before.fingerprint
+    signal, rho = mark.signal.copy(), mark.correlation.copy()
+    signal[channel - 1] /= 4.0
+    level = mark.noise_level_db.copy()
+    level[channel - 1] -= 12.04
+    mark = replace(mark, signal=signal, correlation=rho, noise_level_db=level)
+    quality = control_quality(*scan, baseline=replace(before, fingerprint=mark))
+    assert quality.verdict is Verdict.FAIL
+    assert "channel 2: noise +12.0 dB" in quality.statements[0]
+    assert "gain changed" in quality.statements[0]
+
+
+def test_a_baseline_of_another_coil_or_none_is_refused(first, scan, tmp_path):
+    with pytest.raises(MeasurementError, match="coilbench qc"):
+        read_quality(tmp_path)
+    keep_quality(tmp_path, first)
+    before = read_quality(tmp_path)
+    fewer = replace(
+        before.fingerprint,
+        signal=before.fingerprint.signal[:, :1],
+        signal_uncertainty=before.fingerprint.signal_uncertainty[:, :1],
+        voxels=np.array([50]),
+    )
+    with pytest.raises(MeasurementError, match="same coil"):
+        control_quality(*scan, baseline=replace(before, fingerprint=fewer))
+    with pytest.raises(ValueError, match="warning comes before"):
+        QualityLimits(noise_warn_db=2.0)
