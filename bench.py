@@ -6,7 +6,8 @@
     python bench.py bench [NAME] [--json]    benchmarks beside their peers
     python bench.py ANYTHING ELSE        the same as: coilbench ANYTHING ELSE
                                          (demo, run, sweep, tune, match, decouple, qfactor, detune, design,
-                                         passport, calibrate, init, sim, doctor, recon, snr; each has --help)
+                                         passport, calibrate, init, sim, doctor, recon, noise, snr, tsc,
+                                         qc, trend, report, export; each has --help)
     python bench.py --help               this text; installs nothing
 
 The first call makes .venv beside this file and installs what pyproject.toml asks for at the versions of
