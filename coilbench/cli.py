@@ -132,7 +132,7 @@ _COMMANDS: Final = {
     ),
     "The bench": (loop.init, loop.sim, loop.doctor),
     "Raw data and images": (data.recon, data.noise, data.snr, data.tsc),
-    "Finished runs": (quality.report, quality.export),
+    "Finished runs": (quality.report, quality.qc, quality.trend, quality.export),
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:

@@ -99,7 +99,7 @@ def write_passport(runs: Path, serial_number: str, out: Path | None = None, /) -
 
 def passport_path(runs: Path, serial_number: str, /) -> Path:
     """Return where the passport of a coil is written below a folder of runs; of no other coil."""
-    return runs / "passports" / f"{_file_name(serial_number)}.html"
+    return runs / "passports" / f"{file_name(serial_number)}.html"
 
 
 def _network(history: History) -> tuple[skrf.Network | None, tuple[str, ...]]:
@@ -113,7 +113,7 @@ def _network(history: History) -> tuple[skrf.Network | None, tuple[str, ...]]:
     return None, ()
 
 
-def _file_name(serial_number: str) -> str:
+def file_name(serial_number: str) -> str:
     """Return a file name that no other serial number has, also where upper and lower case are the same."""
     plain = _UNSAFE.sub("-", serial_number).strip(".")[:48]
     if plain == serial_number == serial_number.upper():

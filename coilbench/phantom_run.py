@@ -17,6 +17,7 @@ from coilbench.guardian import Guardian
 from coilbench.outcome import Outcome
 from coilbench.procedures.characterise import characterise
 from coilbench.procedures.detuning import check_detuning
+from coilbench.procedures.qc import control_quality, keep_quality
 from coilbench.procedures.quantify import check_noise, judge_noise, judge_vials, quantify_scan
 from coilbench.procedures.scan import scan_phantom, scan_plan
 from coilbench.procedures.tune import nucleus_ports, tune
@@ -119,11 +120,13 @@ def quantify(acquired: Acquired, folder: RunFolder, /) -> Measured:
     folder.emit(Event("step", "SNR and sodium concentration"))
     file, scanned = acquired.file, acquired.scanned
     receiving = next(group for group in acquired.character.nuclei if group.nucleus == file.scan.nucleus)
+    quantified = quantify_scan(file, scanned)
     return Measured(
         acquired=acquired,
         software=software(),
         noise=check_noise(file, scanned.noise, scanned.noise_bandwidth, receiving.s),
-        quantified=quantify_scan(file, scanned),
+        quantified=quantified,
+        quality=control_quality(file, scanned, quantified.tsc.sensitivities),
     )
 
 
@@ -144,6 +147,7 @@ def conclude(measured: Measured, folder: RunFolder, /) -> Outcome:
         with storing(folder.path / name):
             write_nifti(folder.path / name, image, grid, description=unit)
     write_atomically(outcome.report, report_page(measured, judged, checks, folder.path.name))
+    keep_quality(folder.path, measured.quality)
     keep_record(folder.path, _coil_record(measured, folder.path.name), measured.character.network)
     folder.finish(run_record(measured, judged, checks, folder.path.name))
     return outcome
@@ -182,4 +186,5 @@ def judge_run(measured: Measured, /) -> tuple[Judged, ...]:
             at_least=limits.snr_minimum,
         ),
         *judge_vials(file, quantified.tsc),
+        *measured.quality.judged,
     )

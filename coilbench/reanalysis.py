@@ -12,6 +12,7 @@ from coilbench.base.verdict import Judged, Verdict, overall
 from coilbench.phantom_run import judge_run
 from coilbench.procedures.characterise import characterise_network
 from coilbench.procedures.detuning import DetuningCheck
+from coilbench.procedures.qc import control_quality
 from coilbench.procedures.quantify import check_noise, quantify_scan
 from coilbench.procedures.tune_plan import PortOutcome, TuneResult
 from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
@@ -82,11 +83,13 @@ def reanalyse(folder: Path, on_event: EventSink = ignore, /) -> Reanalysis:
     on_event(Event("step", "SNR and sodium concentration"))
     character = stored_character(run)
     group = next(one for one in character.nuclei if one.nucleus == run.file.scan.nucleus)
+    quantified = quantify_scan(run.file, scanned)
     measured = Measured(
         acquired=_acquired(run, scanned, character),
         software=software(),
         noise=check_noise(run.file, scanned.noise, scanned.noise_bandwidth, group.s),
-        quantified=quantify_scan(run.file, scanned),
+        quantified=quantified,
+        quality=control_quality(run.file, scanned, quantified.tsc.sensitivities),
     )
     judged = judge_run(measured)
     return Reanalysis(run, measured, judged, truths(measured), (*remarks, *_differences(run.record, judged)))

@@ -34,11 +34,14 @@ _DECIBEL: Final = 4.342944819
 
 def quantities_of_run(measured: Measured, judged: Sequence[Judged], /) -> tuple[Quantity, ...]:
     """Return every quantity of a run: what was judged, then noise, signal and sodium by channel and vial."""
+    quality = measured.quality
+    own = [one for one in judged if one not in quality.judged]  # those have an algorithm of their own
     return (
-        *quantities_of_judged(judged, **_by("limits of the bench file")),
+        *quantities_of_judged(own, **_by("limits of the bench file")),
         *_noise(measured.scanned.noise),
         *_signal(measured.quantified, measured.scanned.noise),
         *_sodium(measured.quantified),
+        *quality.quantities,
     )
 
 

@@ -11,6 +11,7 @@ from coilbench.base.units import engineering
 from coilbench.base.verdict import overall
 from coilbench.report.array_sections import array_values, scattering_section, tuning_section, tuning_values
 from coilbench.report.page import Page, render
+from coilbench.report.quality_section import quality_section
 from coilbench.report.scan_sections import image_section, noise_section, sodium_section
 from coilbench.run_quantities import quantities_of_run
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from coilbench.bench_file import BenchFile
     from coilbench.procedures.characterise import ArrayCharacter
     from coilbench.procedures.detuning import DetuningCheck
+    from coilbench.procedures.qc import QualityControl
     from coilbench.procedures.quantify import NoiseCheck, Quantified
     from coilbench.procedures.scan import Scanned
     from coilbench.procedures.tune import TuneResult
@@ -62,7 +64,7 @@ class Measured:
         From the instruments.
     software
         Versions that decide the numbers.
-    noise, quantified
+    noise, quantified, quality
         Derived from it.
     """
 
@@ -70,6 +72,7 @@ class Measured:
     software: Mapping[str, str]
     noise: NoiseCheck
     quantified: Quantified
+    quality: QualityControl
 
     @property
     def file(self) -> BenchFile:
@@ -233,6 +236,7 @@ def report_page(measured: Measured, judged: tuple[Judged, ...], checks: tuple[st
         noise_section(measured.scanned.noise, measured.noise, measured.quantified.channel_snr),
         image_section(measured.quantified, measured.scanned.images[0], file.phantom.radius),
         sodium_section(file, measured.scanned, measured.quantified.tsc),
+        quality_section(measured.quality, None),
     )
     return render(Page(f"coilbench: {file.name}", facts, overall(judged), judged, checks, sections))
 

@@ -36,7 +36,21 @@ def test_help_names_the_commands_and_loads_no_science() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    bench = ("demo", "init", "sim", "run", "doctor", "recon", "noise", "snr", "tsc", "report", "export")
+    bench = (
+        "demo",
+        "init",
+        "sim",
+        "run",
+        "doctor",
+        "recon",
+        "noise",
+        "snr",
+        "tsc",
+        "report",
+        "qc",
+        "trend",
+        "export",
+    )
     coil = ("sweep", "tune", "match", "decouple", "qfactor", "detune", "design", "passport", "calibrate")
     for command in (*bench, *coil):
         assert command in done.stdout

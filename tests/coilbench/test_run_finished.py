@@ -49,6 +49,7 @@ def test_the_folder_holds_what_the_reference_promises_and_nothing_half_written(f
         "tsc_u_noise.nii.gz",
         "tsc_u_systematic.nii.gz",
         "coil.json",
+        "qc-001.json",
         "coil.s16p",
         "record.json",
         "report.html",

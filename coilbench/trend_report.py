@@ -1,0 +1,289 @@
+"""How a coil's quantities went over its runs: control charts on a page, alarms, signed resets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from coilbench.base.errors import BenchFileError
+from coilbench.base.verdict import Judged, Verdict, overall
+from coilbench.report.control_figure import ControlLine, control_figure
+from coilbench.report.page import Page, Rows, Section, render
+from coilbench.session import storing, write_atomically
+from coilbench.trend_store import Reset, TrendStore, read_resets, reset_baseline
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from coilbench.trend_store import Trend
+
+#: Charts that are drawn under one heading, those with alarms first; the JSON has all.
+_MOST_CHARTS: Final = 40
+#: Words in a quantity's name that say under which heading it is charted: signal and noise apart.
+_HEADINGS: Final = (
+    ("noise", "Noise"),
+    ("signal", "Signal"),
+    ("SNR", "Signal"),
+    ("odium", "Sodium"),
+    ("[Na]", "Sodium"),
+)
+_OTHERS: Final = "Others"
+
+
+@dataclass(frozen=True, slots=True)
+class CoilTrend:
+    """All quantities of one coil over its runs.
+
+    Parameters
+    ----------
+    coil
+        Serial number.
+    trends
+        Each quantity with its chart.
+    resets
+        Changes made on purpose, in order of time.
+    remarks
+        Runs that could not be read, a line each.
+    """
+
+    coil: str
+    trends: tuple[Trend, ...]
+    resets: tuple[Reset, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def judged(self) -> tuple[Judged, ...]:
+        """The last run's alarms, and how many quantities are in control."""
+        alarms = tuple(
+            Judged(
+                _title(trend),
+                float(trend.values[-1]),
+                trend.unit,
+                _expanded(float(trend.uncertainties[-1])),
+                "alarm by " + ", ".join(trend.chart.points[-1].rules),
+                Verdict.FAIL,
+            )
+            for trend in self.trends
+            if trend.chart.points[-1].is_alarm
+        )
+        provisional = sum(trend.chart.is_provisional for trend in self.trends)
+        rest = Judged(
+            "quantities in control",
+            float(len(self.trends) - len(alarms)),
+            "",
+            None,
+            f"of {len(self.trends)}; {provisional} provisional: fewer than 20 runs",
+            Verdict.INCONCLUSIVE if provisional == len(self.trends) else Verdict.PASS,
+        )
+        return (*alarms, rest)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the last run: fail where an alarm rang, inconclusive where no chart has 20 runs."""
+        return overall(self.judged)
+
+    def values(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            "coil": self.coil,
+            "verdict": str(self.verdict),
+            "judged": list(self.judged),
+            "quantities": [_plain(trend) for trend in self.trends],
+            "resets": [
+                {
+                    "when_utc": reset.when.isoformat(timespec="seconds"),
+                    "reason": reset.reason,
+                    "signed_by": reset.signed_by,
+                }
+                for reset in self.resets
+            ],
+            "remarks": list(self.remarks),
+        }
+
+
+def coil_trend(runs: Path, coil: str | None = None, /) -> CoilTrend:
+    """Bring the index of a folder of runs up to date and chart one coil.
+
+    Parameters
+    ----------
+    runs
+        Folder of run folders.
+    coil
+        Serial number; None: the only one there is.
+
+    Raises
+    ------
+    BenchFileError
+        There is no such folder, no run with quantities, or several coils and none is named.
+    StorageError
+        The disk refused.
+    """
+    if not runs.is_dir():
+        raise BenchFileError(f"there is no folder {runs}; a folder of run folders is expected")
+    with TrendStore(runs) as store:
+        store.refresh()
+        chosen = _chosen(store, runs, coil)
+        return CoilTrend(chosen, store.trends(chosen), read_resets(runs, chosen), tuple(store.remarks))
+
+
+def reset_trend(runs: Path, coil: str | None, reason: str, signed_by: str, /) -> Path:
+    """Let a coil's baseline begin anew with the next run, for a signed reason; return the file that says so.
+
+    Raises
+    ------
+    BenchFileError
+        There is no such coil, or reason or signature is empty.
+    StorageError
+        The disk refused.
+    """
+    if not reason.strip() or not signed_by.strip():
+        raise BenchFileError(
+            "a reset takes a reason and who signs: --reset 'preamplifier 3 replaced' --signed-by X"
+        )
+    if not runs.is_dir():
+        raise BenchFileError(f"there is no folder {runs}; a folder of run folders is expected")
+    with TrendStore(runs) as store:
+        store.refresh()
+        chosen = _chosen(store, runs, coil)
+    return reset_baseline(runs, Reset(chosen, datetime.now(UTC), reason, signed_by))
+
+
+def write_trend_page(trend: CoilTrend, path: Path, /) -> Path:
+    """Write the control charts as one HTML page; return its path.
+
+    Raises
+    ------
+    StorageError
+        The disk refused.
+    """
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return write_atomically(path, trend_page(trend))
+
+
+def trend_page(trend: CoilTrend, /) -> str:
+    """Return the control charts of a coil as one HTML document, signal and noise apart."""
+    times = [time for one in trend.trends for time in one.times]
+    runs = {run for one in trend.trends for run in one.runs}
+    facts = [("coil", trend.coil), ("runs", str(len(runs)))]
+    if times:
+        facts.append(("from, to", f"{min(times):%Y-%m-%d}, {max(times):%Y-%m-%d}"))
+    facts += [
+        (f"reset {reset.when:%Y-%m-%d %H:%M} UTC", f"{reset.reason} (signed by {reset.signed_by})")
+        for reset in trend.resets
+    ]
+    headings = dict.fromkeys((*(heading for _, heading in _HEADINGS), _OTHERS))
+    sections = [_charts(trend, heading) for heading in headings]
+    return render(
+        Page(
+            f"Trend of coil {trend.coil}",
+            tuple(facts),
+            trend.verdict,
+            trend.judged,
+            trend.remarks,
+            [section for section in (*sections, _alarms(trend)) if section is not None],
+            "What could not be read",
+        )
+    )
+
+
+def _chosen(store: TrendStore, runs: Path, coil: str | None) -> str:
+    coils = store.coils()
+    known = ", ".join(coils[:20])
+    if coil is None and len(coils) == 1:
+        return coils[0]
+    if coil is None and coils:
+        raise BenchFileError(f"{runs} holds runs of several coils, name one with --coil: {known}")
+    if coil is None or coil not in coils:
+        unread = f" ({len(store.remarks)} records could not be read)" if store.remarks else ""
+        raise BenchFileError(
+            f"{runs} holds no run with quantities{'' if coil is None else f' of coil {coil!r}'}"
+            + (f"; there are: {known}" if known else "")
+            + unread
+        )
+    return coil
+
+
+def _charts(trend: CoilTrend, heading: str) -> Section | None:
+    """Return the charts under one heading, those that rang first."""
+    mine = [one for one in trend.trends if _heading(one) == heading]
+    shown = sorted(mine, key=lambda one: not one.chart.points[-1].is_alarm)[:_MOST_CHARTS]
+    if not shown:
+        return None
+    text = (
+        "Limits: three deviations of the first 20 runs; dashed and wider until there are 20. A diamond is an "
+        "alarm: a run beyond them, or a drift seen by EWMA. Bars 95 %."
+    )
+    if len(shown) < len(mine):
+        text += f" {len(shown)} of {len(mine)} quantities are drawn."
+    caption = f"{heading} over the runs of the coil"
+    return Section(heading, text, ((caption, control_figure([_line(one) for one in shown])),))
+
+
+def _line(trend: Trend) -> ControlLine:
+    spread = tuple(_expanded(float(value)) for value in trend.uncertainties)
+    begins = trend.chart.begins
+    return ControlLine(_title(trend), trend.times, spread, trend.chart, (begins,) if begins else ())
+
+
+def _alarms(trend: CoilTrend) -> Section | None:
+    """Return a table with the quantities that rang: how often, when first and last, and by which rule."""
+    rows = tuple(
+        (
+            _title(one),
+            str(len(one.chart.alarms)),
+            f"{one.times[one.chart.alarms[0]]:%Y-%m-%d %H:%M}",
+            f"{one.times[one.chart.alarms[-1]]:%Y-%m-%d %H:%M}",
+            ", ".join(one.chart.points[one.chart.alarms[-1]].rules),
+            "in bunches: successive runs resemble each other"
+            if one.chart.baseline is not None and one.chart.baseline.is_correlated
+            else "",
+        )
+        for one in trend.trends
+        if one.chart.alarms
+    )
+    if not rows:
+        return None
+    text = "By chance, a quantity in control rings about every 200th run."
+    headings = ("quantity", "alarms", "first", "last", "rules", "remark")
+    return Section("All alarms so far", text, (), (Rows(headings, rows),))
+
+
+def _plain(trend: Trend) -> dict[str, Any]:
+    chart, baseline = trend.chart, trend.chart.baseline
+    return {
+        "name": trend.name,
+        "place": trend.place,
+        "unit": trend.unit,
+        "algorithm": trend.algorithm,
+        "version": trend.version,
+        "runs": list(trend.runs),
+        "times_utc": [time.isoformat(timespec="seconds") for time in trend.times],
+        "values": trend.values,
+        "standard_uncertainties": trend.uncertainties,
+        "alarms": [
+            {"run": trend.runs[index], "rules": list(chart.points[index].rules)} for index in chart.alarms
+        ],
+        "baseline_mean": None if baseline is None else baseline.mean,
+        "baseline_deviation": None if baseline is None else baseline.deviation,
+        "limits": None if baseline is None else list(baseline.limits),
+        "is_provisional": chart.is_provisional,
+        "is_correlated": baseline is not None and baseline.is_correlated,
+        "runs_of_older_versions": trend.older,
+    }
+
+
+def _title(trend: Trend) -> str:
+    where = f", {trend.place}" if trend.place else ""
+    return f"{trend.name}{where}" + (f" / {trend.unit}" if trend.unit else "")
+
+
+def _heading(trend: Trend) -> str:
+    return next((heading for word, heading in _HEADINGS if word in trend.name), _OTHERS)
+
+
+def _expanded(uncertainty: float) -> float | None:
+    return 2.0 * uncertainty if np.isfinite(uncertainty) else None

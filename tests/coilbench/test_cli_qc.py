@@ -1,0 +1,75 @@
+"""The command qc on stored runs: what is kept, what it is held against, exit codes; in this process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def runs(finished, tmp_path_factory) -> Path:
+    """Return a folder with one run as `coilbench run` leaves it, and the same scan again a day later."""
+    source = finished.outcome.folder
+    folder = tmp_path_factory.mktemp("qc-runs")
+    for name, day in (("2026-03-01T07-00-00Z_small_0001", "01"), ("2026-03-02T07-00-00Z_small_0002", "02")):
+        shutil.copytree(source, folder / name)
+        shutil.copyfile(source.parents[1] / "bench.toml", folder / name / "bench.toml")
+        record = json.loads((folder / name / "record.json").read_text(encoding="utf-8"))
+        record["started_utc"] = f"2026-03-{day}T07:00:00+00:00"
+        (folder / name / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    for old in (folder / "2026-03-02T07-00-00Z_small_0002").glob("qc-*.json"):
+        old.unlink()
+    return folder
+
+
+@pytest.fixture
+def qc(run_here) -> Callable[..., dict[str, Any]]:
+    """Return what runs `coilbench qc --json` and gives its object with the exit code."""
+
+    def run(*words: object) -> dict[str, Any]:
+        done = run_here("qc", *words, "--json")
+        return {**json.loads(done.out), "exit": done.code}
+
+    return run
+
+
+def test_the_same_scan_again_shows_no_fault_against_the_oldest_run(runs, qc) -> None:
+    """Held against itself, no channel has changed; the result is kept beside the earlier ones."""
+    later = runs / "2026-03-02T07-00-00Z_small_0002"
+    found = qc(later)
+    assert found["baseline"] == "2026-03-01T07-00-00Z_small_0001"
+    assert found["findings"] == []
+    assert {"channels with a fault", "uniformity change"} <= {one["name"] for one in found["judged"]}
+    assert found["exit"] == {"pass": 0, "marginal": 0, "fail": 1, "inconclusive": 2}[found["verdict"]]
+    assert found["kept"].endswith("qc-001.json")
+    assert (later / "qc-001.json").is_file()
+
+
+def test_a_first_run_has_no_baseline_and_says_so(runs, qc) -> None:
+    found = qc(runs / "2026-03-01T07-00-00Z_small_0001")
+    assert found["baseline"] is None
+    assert any("no baseline" in line for line in found["statements"])
+    assert found["kept"].endswith("qc-002.json")
+
+
+def test_a_run_without_quality_control_is_no_baseline(runs, run_here, tmp_path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(runs / "2026-03-01T07-00-00Z_small_0001", bare)
+    for old in bare.glob("qc-*.json"):
+        old.unlink()
+    done = run_here("qc", runs / "2026-03-02T07-00-00Z_small_0002", "--baseline", bare)
+    assert done.code == 3
+    assert "holds no quality control" in done.text
+
+
+def test_what_holds_no_channels_is_refused(shared_data, run_here) -> None:
+    done = run_here("qc", shared_data / "phantom_dicom" / "ge" / "IM-0003-0001.dcm")
+    assert done.code == 3
+    assert "no channels and no noise scan" in done.text
