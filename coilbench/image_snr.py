@@ -197,12 +197,13 @@ def _squares(shape: tuple[int, ...], centre: tuple[int, int]) -> list[NDArray[np
 
 def _read_nifti(path: Path) -> StoredImage:
     import nibabel
+    from nibabel.filebasedimages import ImageFileError
 
     try:
         volume: Any = nibabel.load(str(path))
         values = np.asarray(volume.get_fdata(dtype=np.float32))
         zooms = [float(zoom) for zoom in volume.header.get_zooms()[:3]]
-    except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError) as error:
+    except (OSError, ValueError, EOFError, ImageFileError) as error:
         raise BenchFileError(f"{path} cannot be read as NIfTI: {error}") from error
     if values.ndim != 3 or not np.all(np.isfinite(values)):
         raise BenchFileError(

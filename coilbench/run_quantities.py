@@ -5,7 +5,7 @@ Signal and noise stand apart: a phantom put down elsewhere moves the signal, a s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import numpy as np
 
@@ -30,6 +30,13 @@ ALGORITHMS: Final = {
 }
 #: Of 10 log10(power): 10 / ln(10).
 _DECIBEL: Final = 4.342944819
+
+
+class _Source(TypedDict):
+    """What computed a quantity."""
+
+    algorithm: str
+    version: str
 
 
 def quantities_of_run(measured: Measured, judged: Sequence[Judged], /) -> tuple[Quantity, ...]:
@@ -95,9 +102,7 @@ def _sodium(quantified: Quantified) -> list[Quantity]:
     return found
 
 
-def _channels(
-    name: str, values: NDArray[np.float64], by: dict[str, str], *, unit: str = ""
-) -> list[Quantity]:
+def _channels(name: str, values: NDArray[np.float64], by: _Source, *, unit: str = "") -> list[Quantity]:
     return [
         Quantity(name, finite(float(value)), unit, place=_channel(number), **by)
         for number, value in enumerate(values)
@@ -108,5 +113,5 @@ def _channel(number: int) -> str:
     return f"channel {number + 1}"
 
 
-def _by(algorithm: str) -> dict[str, str]:
+def _by(algorithm: str) -> _Source:
     return {"algorithm": algorithm, "version": ALGORITHMS[algorithm]}

@@ -222,7 +222,7 @@ class _Stored:
                 f"the raw stream's header lacks {sorted(missing)}: it is no stream of ours"
             )
         dwell_time = parameters["sampleTime_us"] * 1e-6
-        times = parameters["firstSample_s"] + np.arange(self._radii.size) * dwell_time
+        times = parameters["firstSample_s"] + np.arange(self._radii.size, dtype=np.float64) * dwell_time
         return Scanned(
             plan=self._plan,
             dwell_time=dwell_time,
@@ -230,7 +230,7 @@ class _Stored:
             noise=noise,
             images=tuple(self._images),
             readout=RadialReadout(
-                times=times + self._plan.pulse_duration / 2.0,
+                times=np.asarray(times + self._plan.pulse_duration / 2.0, dtype=np.float64),
                 radii=np.maximum.accumulate(self._radii),
                 filter_window="hamming",
                 nyquist=self._plan.kmax,

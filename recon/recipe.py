@@ -144,10 +144,12 @@ def reconstruct_by(recipe: Recipe, dataset: Dataset, /) -> Reconstruction:
 
 def _combined(images: NDArray[np.complex64], gain: float, *, is_white: bool) -> NDArray[np.float32]:
     if len(images) == 1:
-        return (np.abs(images[0]) / np.float32(gain if is_white else 1)).astype(np.float32)
-    if not is_white:
-        return combine_squares(images, correct_bias=False).astype(np.float32)
-    return snr_units(images, low_resolution_sensitivities(images), gain).astype(np.float32)
+        image = np.abs(images[0]) / np.float32(gain if is_white else 1)
+    elif not is_white:
+        image = combine_squares(images, correct_bias=False)
+    else:
+        image = snr_units(images, low_resolution_sensitivities(images), gain)
+    return np.asarray(image, dtype=np.float32)
 
 
 def _solve(
