@@ -91,7 +91,7 @@ def central_region(
     if not 0 < fraction <= 1:
         raise ValueError(f"a fraction of the phantom lies in (0, 1], got {fraction}")
     flat = grid.shape[0] == 1
-    return grid.distances(centre) <= radius * fraction ** (1 / 2 if flat else 1 / 3)
+    return np.asarray(grid.distances(centre) <= radius * fraction ** (1 / 2 if flat else 1 / 3))
 
 
 def integral_uniformity(values: NDArray[np.float64]) -> float:
@@ -232,7 +232,7 @@ class _Surface:
                 continue
             misfit, self.order = left, order
             self.terms: NDArray[np.float64] = terms.T
-            self.coefficients: NDArray[np.float64] = coefficients
+            self.coefficients: NDArray[np.float64] = np.asarray(coefficients, dtype=np.float64)
             self._covariance = np.linalg.pinv(scaled.T @ scaled) / independent_fraction
 
     def draw(self, random: np.random.Generator, count: int) -> NDArray[np.float64]:
@@ -272,7 +272,7 @@ def _kernel(grid: Grid) -> NDArray[np.float64]:
     shape = (1 if flat else count[0], count[1], count[2])
     dz, dy, dx = (number * step for number, step in zip(shape, grid.spacing, strict=True))
     weights = (Grid(shape, (dz, dy, dx)).distances((0.0, 0.0, 0.0)) <= radius).astype(np.float64)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
 def _means(values: NDArray[np.float64], kernel: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -234,11 +234,11 @@ def _uniformity(
         channels=images.channels,
         independent_fraction=fraction,
     )
-    by = {"algorithm": uniformity.ALGORITHM, "version": uniformity.VERSION}
+    state = partial(Quantity, algorithm=uniformity.ALGORITHM, version=uniformity.VERSION)
     quantities = [
-        Quantity("uniformity, as it is", found.raw, "%", **by),
-        Quantity(_UNIFORMITY, found.corrected, "%", found.uncertainty, **by),
-        Quantity("uniformity of noise alone", found.expected_of_noise, "%", **by),
+        state("uniformity, as it is", found.raw, "%"),
+        state(_UNIFORMITY, found.corrected, "%", found.uncertainty),
+        state("uniformity of noise alone", found.expected_of_noise, "%"),
     ]
     before = None if baseline is None else baseline.values.get(_UNIFORMITY)
     if before is None:
@@ -270,8 +270,8 @@ def _streaks(
         deviation=images.noise_gain,
         independent_fraction=fraction,
     )
-    by = {"algorithm": ghost.ALGORITHM, "version": ghost.VERSION}
-    quantities = [Quantity(_STREAKS, found.ratio, "", found.uncertainty, **by)]
+    state = partial(Quantity, algorithm=ghost.ALGORITHM, version=ghost.VERSION)
+    quantities = [state(_STREAKS, found.ratio, "", found.uncertainty)]
     before = None if baseline is None else baseline.values.get(_STREAKS)
     if before is None:
         return quantities, []
@@ -312,11 +312,11 @@ def _geometry(
         exclude=exclude,
         independent_fraction=fraction,
     )
-    by = {"algorithm": geometry.ALGORITHM, "version": geometry.VERSION}
+    state = partial(Quantity, algorithm=geometry.ALGORITHM, version=geometry.VERSION)
     quantities, judged = [], []
     for axis, diameter, spread in zip("xyz", fit.diameters, fit.diameter_uncertainty, strict=True):
         name = f"diameter along {axis}"
-        quantities.append(Quantity(name, 1e3 * diameter, "mm", 1e3 * spread, **by))
+        quantities.append(state(name, 1e3 * diameter, "mm", 1e3 * spread))
         before = None if baseline is None else baseline.values.get(name)
         if before is not None:
             judged.append(
@@ -330,10 +330,10 @@ def _geometry(
                 )
             )
     for axis, place, spread in zip("xyz", fit.centre, fit.centre_uncertainty, strict=True):
-        quantities.append(Quantity(f"centre along {axis}", 1e3 * place, "mm", 1e3 * spread, **by))
+        quantities.append(state(f"centre along {axis}", 1e3 * place, "mm", 1e3 * spread))
     quantities += [
-        Quantity("distortion", 1e3 * fit.distortion, "mm", 1e3 * fit.distortion_uncertainty, **by),
-        Quantity("resolution", 1e3 * fit.width, "mm", 1e3 * fit.width_uncertainty, **by),
+        state("distortion", 1e3 * fit.distortion, "mm", 1e3 * fit.distortion_uncertainty),
+        state("resolution", 1e3 * fit.width, "mm", 1e3 * fit.width_uncertainty),
     ]
     judged.append(
         judge(

@@ -55,7 +55,7 @@ class Baseline:
     @property
     def is_correlated(self) -> bool:
         """Whether successive runs resemble each other more than chance: alarms come in bunches then."""
-        return self.correlation > max(_CORRELATED, 2 / np.sqrt(self.runs))
+        return bool(self.correlation > max(_CORRELATED, 2 / np.sqrt(self.runs)))
 
     @property
     def widening(self) -> float:
