@@ -162,9 +162,10 @@ def read_scan(run: StoredRun, on_event: EventSink = ignore, /) -> tuple[Scanned,
                 stored.feed(acquisition)
         except TruncatedStream as error:
             stored.remarks.append(str(error))
-        parameters = {
-            item.name: float(item.value) for item in reader.header.userParameters.userParameterDouble
-        }
+        doubles = reader.header.userParameters
+    parameters = {
+        item.name: float(item.value) for item in (doubles.userParameterDouble if doubles is not None else ())
+    }
     return stored.scanned(parameters), tuple(stored.remarks)
 
 

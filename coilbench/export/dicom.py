@@ -178,7 +178,10 @@ def write_parametric_map(
         series_number=series_number,
         sop_instance_uid=highdicom.UID(),
         instance_number=1,
-        **_equipment(study),
+        manufacturer=_MAKER,
+        manufacturer_model_name=_MAKER,
+        software_versions=study.software,
+        device_serial_number=_latin(study.serial_number)[:64],
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[
             highdicom.pm.RealWorldValueMapping(
@@ -364,15 +367,6 @@ def _forget(made: Any) -> None:  # noqa: ANN401 - a dataset
     for name in ("SourceImageSequence", "ReferencedSeriesSequence", "ReferencedImageSequence"):
         if name in made:
             delattr(made, name)
-
-
-def _equipment(study: PhantomStudy) -> dict[str, str]:
-    return {
-        "manufacturer": _MAKER,
-        "manufacturer_model_name": _MAKER,
-        "software_versions": study.software,
-        "device_serial_number": _latin(study.serial_number)[:64],
-    }
 
 
 def _patient_id(study: PhantomStudy) -> str:

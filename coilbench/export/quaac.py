@@ -59,13 +59,12 @@ def quaac_json(quantities: Sequence[Quantity], source: QuaacSource, /) -> str:
     -----
     QuAAC 1.0, https://quaac.readthedocs.io.
     """
-    import quaac
-
+    library = _library()
     coil = _equipment(source.coil, "RF coil array")
     phantom = [_equipment(source.phantom, "phantom")] if source.phantom else []
     performer = _user(source.performer)
     points = [
-        quaac.DataPoint(
+        library.DataPoint(
             name=f"{quantity.name} ({quantity.place})" if quantity.place else quantity.name,
             perform_datetime=source.measured,
             measurement_value=quantity.value,
@@ -86,20 +85,17 @@ def quaac_json(quantities: Sequence[Quantity], source: QuaacSource, /) -> str:
         if quantity.value is not None
     ]
     missing = [quantity.name for quantity in quantities if quantity.value is None]
-    document: Any = quaac.Document(datapoints=points, **{"not measured": missing})
+    document: Any = library.Document(datapoints=points, **{"not measured": missing})
     return str(document.model_dump_json(indent=1, by_alias=True))
 
 
 def _equipment(name: str, kind: str) -> Any:  # noqa: ANN401 - an untyped library
-    import quaac
-
-    return quaac.Equipment(
+    return _library().Equipment(
         name=name, type=kind, serial_number=name, manufacturer="not stated", model="not stated"
     )
 
 
 def _user(text: str) -> Any:  # noqa: ANN401 - an untyped library
-    import quaac
     from pydantic import ValidationError
 
     match = _PERFORMER.fullmatch(text)
@@ -107,6 +103,12 @@ def _user(text: str) -> Any:  # noqa: ANN401 - an untyped library
     if match is None:
         raise BenchFileError(f"{expected}; got {text!r}")
     try:
-        return quaac.User(name=match["name"], email=match["email"])
+        return _library().User(name=match["name"], email=match["email"])
     except ValidationError as error:
         raise BenchFileError(f"{expected}; got {text!r}: {error.errors()[0]['msg']}") from None
+
+
+def _library() -> Any:  # noqa: ANN401 - its models take names that its aliases hide from type checkers
+    import quaac
+
+    return quaac
