@@ -211,7 +211,8 @@ class CalibrationModel:
     def nominal_weights(self) -> NDArray[np.float64]:
         """Return the signal per spin of the bath and every vial as stated, shape (1 + vial,)."""
         ones = np.ones((1, len(self._phantom.materials)))
-        return self.relaxation_weights(ones, ones, np.ones((1, self._material.size)))[0]
+        weights = self.relaxation_weights(ones, ones, np.ones((1, self._material.size)))
+        return np.asarray(weights[0], dtype=np.float64)
 
     def calibrate(
         self,

@@ -207,9 +207,9 @@ def _responses(
     """Return d reading / d image, (vial, channel, voxel of any core), and / d coefficient, (.., term)."""
     used: NDArray[np.bool_] = np.any(cores > 0, axis=0)
     inverse = np.conj(reading.sensitivities[:, used]) / reading.power[used]
-    direct = cores[:, None, used] * inverse
+    direct = (cores[:, None, used] * inverse).astype(np.complex128)
     basis = reading.fit.basis(images.grid.positions()[used])
-    return direct, (direct * reading.combined[used]) @ basis
+    return direct, np.asarray((direct * reading.combined[used]) @ basis, dtype=np.complex128)
 
 
 def bath_unevenness(

@@ -249,7 +249,8 @@ def _fit(
     model, design = _linearise(even, grid, phantom, balls, parameters, contrasts)
     weighted = design * even.power[:, None]
     solution = np.linalg.solve(design.T @ weighted, weighted.T @ (even.values - model))
-    return solution[:6], contrasts + solution[6:-1], design
+    found = np.asarray(solution, dtype=np.float64)
+    return found[:6], contrasts + found[6:-1], design
 
 
 def _linearise(
