@@ -14,6 +14,7 @@ from recon.phantom import Material, Phantom, Tolerance, Vial
 from recon.regions import background_mask, body_mask
 from recon.relaxation import Relaxation
 from recon.tsc import Protocol, quantify
+from recon.tsc.registration import register
 from recon.voxel_noise import NoiseRatio, noise_of_pseudo_replica, noise_of_repeated_scans
 
 if TYPE_CHECKING:
@@ -167,11 +168,19 @@ def quantify_scan(file: BenchFile, scanned: Scanned, /) -> Quantified:
     first = scanned.images[0]
     phantom = phantom_model(file)
     plan = scanned.plan
+    images = _average(scanned.images)
+    found = register(images, phantom, scanned.readout)
     tsc = quantify(
-        _average(scanned.images), phantom, scanned.readout, Protocol(plan.repetition_time, plan.flip_angle)
+        images,
+        phantom,
+        scanned.readout,
+        Protocol(plan.repetition_time, plan.flip_angle),
+        pose=found.pose,
+        position_uncertainty=found.position_uncertainty,
     )
-    body = body_mask(first.grid, phantom)
-    background = background_mask(first.grid, phantom)
+    lying = phantom.moved(found.pose)
+    body = body_mask(first.grid, lying)
+    background = background_mask(first.grid, lying)
     snr = snr_units(first.images, tsc.sensitivities, first.noise_gain)
     power = np.mean(np.abs(first.images[:, background] / np.float32(first.noise_gain)) ** 2, axis=1)
     repeated = None
