@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from assembly_rows import ROWS as ASSEMBLY_ROWS
 from circuit_rows import CIRCUIT_ROWS
+from gridding_rows import ROWS as GRIDDING_ROWS
 from magnetics_rows import MAGNETICS_ROWS
+from noise_rows import ROWS as NOISE_ROWS
 from resonance_rows import RESONANCE_ROWS
 from table import Row, compare
+from tsc_rows import ROWS as TSC_ROWS
 from tuning_rows import TUNING_ROWS
 
 if TYPE_CHECKING:
@@ -95,7 +98,10 @@ ROWS: Final[Mapping[str, Callable[[], Row]]] = MappingProxyType(
         "query": query,
         **ASSEMBLY_ROWS,
         **CIRCUIT_ROWS,
+        **GRIDDING_ROWS,
         **MAGNETICS_ROWS,
+        **NOISE_ROWS,
+        **TSC_ROWS,
         **TUNING_ROWS,
     }
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from coilbench.base.errors import MeasurementError
+from recon.noise import correlation_uncertainty
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,14 +117,8 @@ class ArrayFingerprint:
 
     @property
     def correlation_uncertainty(self) -> NDArray[np.float64]:
-        """Standard uncertainty of |found - true| correlation, shape (channel, channel).
-
-        Notes
-        -----
-        Carter, Proc IEEE 75:236 (1987): (1 - |rho|²)² / 2N along rho, (1 - |rho|²) / 2N across it.
-        """
-        rest = 1 - np.abs(self.correlation) ** 2
-        return np.asarray(np.sqrt((rest**2 + rest) / (2 * self.samples)), dtype=np.float64)
+        """Standard uncertainty of |found - true| correlation, shape (channel, channel)."""
+        return correlation_uncertainty(self.correlation, self.samples)
 
     @property
     def pattern(self) -> NDArray[np.complex128]:

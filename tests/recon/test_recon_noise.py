@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from coilbench.base.errors import MeasurementError
-from recon.noise import NoiseScan, apply_channels, noise_model, whitening_matrix
+from recon.noise import NoiseScan, apply_channels, find_faults, noise_model, whitening_matrix
 
 
 def correlated(covariance, samples, seed=0):
@@ -129,3 +129,95 @@ def test_two_channels_with_one_signal_are_refused():
 def test_no_noise_at_all_says_what_to_do():
     with pytest.raises(MeasurementError, match="must come before the spokes"):
         NoiseScan(1e-5).model()
+
+
+def test_a_published_whitening_fails_where_ours_gives_identity(covariance):
+    """``V D^-1/2`` of ``np.cov`` for samples in rows (fsl_mrs at 398fccd) has the wrong conjugate."""
+    rows = correlated(covariance, 50_000, 5).T
+    values, vectors = np.linalg.eigh(np.cov(rows, rowvar=False))
+    theirs = np.cov(rows @ (vectors @ np.diag(values**-0.5)), rowvar=False)
+    scale = np.sqrt(np.real(np.diag(theirs)))
+    assert np.max(np.abs(theirs / np.outer(scale, scale) - np.eye(4))) > 0.3
+    ours = apply_channels(noise_model(rows.T, 1e-5, passband=1.0).whitening(1e-5), rows.T)
+    np.testing.assert_allclose(ours @ ours.conj().T / ours.shape[1], 2 * np.eye(4), atol=1e-3)
+
+
+def test_scale_does_not_matter_and_blocks_do_not_show(covariance):
+    """Nanovolts or millions; a long window is cut into blocks, the sums are those of double precision."""
+    noise = correlated(covariance, 9000, 6)
+    exact = noise.astype(np.complex128) @ noise.astype(np.complex128).conj().T / 9000
+    for factor in (1e-12, 1.0, 1e9):
+        model = noise_model(noise * np.complex64(factor), 1e-5, passband=1.0)
+        np.testing.assert_allclose(model.covariance / factor**2, exact, atol=1e-5 * np.abs(exact).max())
+        assert model.kurtosis == pytest.approx(3, abs=0.2)
+
+
+def test_lines_are_found_with_frequency_and_level():
+    """A line of 1/100 of one channel's noise power at 12.3 kHz, a weak one elsewhere; none in pure noise."""
+    dwell, count = 1e-5, 1 << 17
+    time = dwell * np.arange(count)
+    noise = correlated(np.eye(3), count, 8)
+    assert noise_model(noise, dwell).spurs == ()
+    noise[1] += (0.1 * np.exp(2j * np.pi * 12.3e3 * time)).astype(np.complex64)
+    noise[2] += (0.03 * np.exp(-2j * np.pi * 31.0e3 * time)).astype(np.complex64)
+    first, second = noise_model(noise, dwell).spurs
+    assert (first.channel, second.channel) == (2, 3)
+    for spur, frequency, power in ((first, 12.3e3, 0.01), (second, -31.0e3, 0.0009)):
+        assert spur.frequency == pytest.approx(frequency, abs=4 * spur.frequency_uncertainty)
+        assert spur.level_db == pytest.approx(10 * np.log10(power), abs=1.0)
+
+
+def test_a_filter_edge_is_no_line():
+    """A steep digital low-pass at 0.79 of the band, and its bandwidth ratio within the stated error."""
+    import scipy.signal
+
+    taps = scipy.signal.firwin(101, 0.79)
+    white = correlated(np.eye(4), 200_100, 9)
+    noise = scipy.signal.oaconvolve(white, taps[None], mode="valid", axes=1).astype(np.complex64)
+    model = noise_model(noise, 1e-5)
+    assert model.spurs == ()
+    truth = np.sum(taps**2) / np.sum(taps) ** 2
+    assert np.abs(model.bandwidth_ratio - truth).max() < 4 * model.bandwidth_uncertainty + 0.002
+    assert model.equivalent_bandwidth == pytest.approx(truth * 1e5, rel=0.005)
+
+
+def test_every_sickness_is_named_and_health_is_not():
+    """Offset, weak Q, skewed Q, clipping, drift, a line, a copy: one per channel; channel 1 is sound."""
+    noise = correlated(np.eye(9), 60_000, 10)
+    assert find_faults(noise_model(noise, 1e-5)) == ()
+    noise[1] += np.complex64(0.3)
+    noise[2] = noise[2].real + 0.8j * noise[2].imag
+    noise[3] = noise[3].real + 1j * (noise[3].imag + 0.3 * noise[3].real)
+    noise[4] = np.clip(noise[4].real, -1.2, 1.2) + 1j * np.clip(noise[4].imag, -1.2, 1.2)
+    noise[5] *= np.linspace(0.7, 1.3, 60_000, dtype=np.float32)
+    noise[6] += (0.3 * np.exp(2j * np.pi * 0.123 * np.arange(60_000))).astype(np.complex64)
+    noise[8] = noise[7] + 0.1 * noise[8]
+    found = {(finding.channel, finding.quantity) for finding in find_faults(noise_model(noise, 1e-5))}
+    assert {
+        (2, "offset"), (3, "quadrature ratio"), (4, "quadrature correlation"), (5, "clipping"),
+        (6, "drift"), (7, "spur"), (8, "correlation"),
+    } <= found  # fmt: skip
+    assert not any(channel == 1 for channel, _ in found)
+    few = find_faults(noise_model(correlated(np.eye(8), 300, 11), 1e-5, passband=1.0))
+    assert [finding.quantity for finding in few] == ["samples"]
+
+
+def test_sound_receivers_are_not_accused():
+    """60 scans of 8 sound channels with coloured noise: no finding at all."""
+    for seed in range(60):
+        white = correlated(np.eye(8), 2001, 100 + seed)
+        noise = ((white[:, 1:] + white[:, :-1]) / 2).astype(np.complex64)
+        assert find_faults(noise_model(noise, 1e-5, passband=0.05)) == (), seed
+
+
+def test_loss_of_a_combination_by_few_samples_is_the_predicted_one():
+    """By the covariance of 256 samples 16 channels keep (N - M + 2) / (N + 1) of the power SNR."""
+    signal = np.ones(16)
+    kept = []
+    for seed in range(300):
+        model = noise_model(correlated(np.eye(16), 256, 500 + seed), 1e-5, passband=1.0)
+        weight = np.linalg.solve(model.covariance, signal)
+        kept.append(abs(weight.conj() @ signal) ** 2 / np.real(weight.conj() @ weight) / 16)
+    expected = (256 - 16 + 2) / 257
+    assert np.mean(kept) == pytest.approx(expected, abs=0.01)
+    assert model.combination_loss == pytest.approx(1 - np.sqrt(expected), rel=0.05)
