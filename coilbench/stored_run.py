@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _LONGEST_RECORD: Final = 1 << 26
 #: Spokes between two signs of life.
 _EVERY: Final = 100
+#: Spokes gridded at once: nothing waits for an image in between, and each transform costs the same.
+_BATCH: Final = 1600
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,7 @@ class _Stored:
         self.remarks: list[str] = []
         self._plan, self._grid, self._on_event = plan, grid, on_event
         self._angles = solid_angles(plan.directions)
-        self._live = LiveReconstruction(grid, angles=self._angles)
+        self._live = LiveReconstruction(grid, angles=self._angles, batch=_BATCH)
         self._images: list[ChannelImages] = []
         self._repetition = 0
         self._radii = np.zeros(0)
@@ -207,7 +209,7 @@ class _Stored:
             )
         else:
             self._images.append(self._live.snapshot())
-        self._live = LiveReconstruction(self._grid, angles=self._angles, noise=self._live.noise)
+        self._live = LiveReconstruction(self._grid, angles=self._angles, noise=self._live.noise, batch=_BATCH)
 
     def scanned(self, parameters: dict[str, float]) -> Scanned:
         self._finish_repetition()
