@@ -206,7 +206,7 @@ def _ecalib(program: str, folder: Path, images: np.ndarray) -> tuple[float, np.n
     return time.perf_counter() - start, np.fromfile(folder / "maps.cfl", np.complex64).reshape(images.shape)
 
 
-#: Rows with a slow peer take minutes: they run only when named.
+#: ``density`` and ``sensitivities-32`` take minutes, for the peer's sake.
 ROWS: Final[Mapping[str, Callable[[], Row]]] = MappingProxyType(
     {
         **{f"live-{channels}": partial(live, channels) for channels in (8, 32)},
