@@ -35,14 +35,17 @@ def quality_section(quality: QualityControl, baseline: str | None, /) -> Section
     findings = Rows(("what was found",), tuple((line,) for line in quality.statements))
     rows = tuple(_row(one) for one in quality.quantities)
     table = Rows(("quantity", "where", "value", "u", "limit", "verdict"), rows)
-    drawing = ("Each channel's own noise and signal", channel_levels_figure(quality.fingerprint))
+    drawing = (
+        "Each channel's own noise and signal, relative to the median channel",
+        channel_levels_figure(quality.fingerprint),
+    )
     tables = (findings, table) if quality.statements else (table,)
     return Section("Quality control", against, (drawing,), tables)
 
 
 def channel_levels_figure(fingerprint: ArrayFingerprint, /) -> Figure:
     """Draw noise and signal level of every channel, each relative to the median of all."""
-    figure, ((left, right),) = new_figure(9.6, 2.3, 1, 2)
+    figure, ((left, right),) = new_figure(9.6, 2.3, 1, 2, room=(0.85, 0.48, 0.2, 0.12), gap=(0.85, 0.0))
     numbers = np.arange(1, fingerprint.channels + 1)
     channels = [fingerprint.channel(int(number)) for number in numbers]
     for axes, levels, colour, label in (
@@ -56,9 +59,7 @@ def channel_levels_figure(fingerprint: ArrayFingerprint, /) -> Figure:
         for number in numbers[~alive]:
             axes.annotate("dead", (number, 0.0), ha="center", fontsize=8)
         axes.axhline(0.0, color="0.5", lw=0.8)
-        axes.set(
-            xlabel="channel", ylabel=f"{label} / dB to median", xticks=numbers[:: 1 + len(numbers) // 17]
-        )
+        axes.set(xlabel="channel", ylabel=f"{label} / dB", xticks=numbers[:: 1 + len(numbers) // 17])
         axes.grid(alpha=0.25, axis="y")
     return figure
 

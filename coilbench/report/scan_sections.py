@@ -224,7 +224,7 @@ def _budget_rows(tsc: TscResult) -> Rows:
             vial.name,
             f"{vial.uncertainty:.3f}",
             f"{vial.monte_carlo_uncertainty:.3f}",
-            "yes" if vial.is_linear_valid else "NO: the interval above is the Monte Carlo's",
+            "yes" if vial.is_linear_valid else "NO: use the interval",
             ", ".join(f"{cause} {part:.2f}" for cause, part in vial.contributions if part >= _LEAST_SHOWN),
         )
         for vial in tsc.vials
