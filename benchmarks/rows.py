@@ -9,7 +9,6 @@ import numpy as np
 from assembly_rows import ROWS as ASSEMBLY_ROWS
 from circuit_rows import CIRCUIT_ROWS
 from gridding_rows import ROWS as GRIDDING_ROWS
-from gridding_rows import ROWS as GRIDDING_ROWS
 from magnetics_rows import MAGNETICS_ROWS
 from noise_rows import ROWS as NOISE_ROWS
 from resonance_rows import RESONANCE_ROWS
@@ -99,7 +98,6 @@ ROWS: Final[Mapping[str, Callable[[], Row]]] = MappingProxyType(
         "query": query,
         **ASSEMBLY_ROWS,
         **CIRCUIT_ROWS,
-        **GRIDDING_ROWS,
         **GRIDDING_ROWS,
         **MAGNETICS_ROWS,
         **NOISE_ROWS,
