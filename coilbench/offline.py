@@ -128,8 +128,8 @@ def reconstruct(
     return Image(result, tuple(files), (*remarks, *result.notes))
 
 
-def signal_to_noise(path: Path, on_event: EventSink, /) -> dict[str, Any]:
-    """Return noise and SNR of ``path`` as a summary of plain values.
+def signal_to_noise(path: Path, on_event: EventSink, /, *, plot: Path | None = None) -> dict[str, Any]:
+    """Return noise and SNR of ``path`` as a summary of plain values; draw its map into ``plot``.
 
     Raises
     ------
@@ -140,6 +140,14 @@ def signal_to_noise(path: Path, on_event: EventSink, /) -> dict[str, Any]:
     dataset = _dataset(path, remarks)
     on_event(Event("step", f"Noise and SNR of {dataset.channels} channels"))
     report = snr_of_dataset(dataset)
+    if plot is not None:
+        from coilbench.report.canvas import write_figure
+        from coilbench.report.scan_figures import slices_figure
+
+        reach = 0.43 * dataset.grid.field_of_view[2]
+        write_figure(
+            plot, slices_figure(report.snr, dataset.grid.spacing[2], reach, "SNR", "", report.maximum)
+        )
     # E[sum |I|²] = signal² + 2 per channel: Constantinides, Magn Reson Med 38:852 (1997).
     unbiased = np.sqrt(np.maximum(report.snr.astype(np.float64) ** 2 - 2 * report.noise.channels, 0.0))
     inside = report.snr > OBJECT_THRESHOLD * report.maximum
@@ -161,13 +169,17 @@ def signal_to_noise(path: Path, on_event: EventSink, /) -> dict[str, Any]:
     }
 
 
-def snr_of_paths(paths: Sequence[Path], on_event: EventSink, /) -> dict[str, Any]:
+def snr_of_paths(
+    paths: Sequence[Path], on_event: EventSink, /, *, plot: Path | None = None
+) -> dict[str, Any]:
     """Return the SNR of raw data with a noise scan, of two repeated images, or of a single image.
 
     Parameters
     ----------
     paths
         One run folder or raw file, or images: DICOM files or folders, NIfTI.
+    plot
+        Where the SNR map is drawn, of raw data only; None: nowhere.
 
     Raises
     ------
@@ -178,6 +190,8 @@ def snr_of_paths(paths: Sequence[Path], on_event: EventSink, /) -> dict[str, Any
     """
     images = [is_image(path) for path in paths]
     if all(images):
+        if plot is not None:
+            raise BenchFileError("images have no map of their SNR, only a number: leave out --plot")
         on_event(Event("step", "SNR of images"))
         return snr_of_images(read_images(paths))
     if any(images) or len(paths) > 1:
@@ -185,7 +199,7 @@ def snr_of_paths(paths: Sequence[Path], on_event: EventSink, /) -> dict[str, Any
             "`coilbench snr` takes one run folder or raw file, or one or two images (DICOM, NIfTI) of one "
             "protocol"
         )
-    return signal_to_noise(paths[0], on_event)
+    return signal_to_noise(paths[0], on_event, plot=plot)
 
 
 def q_factors(paths: Sequence[Path], /) -> tuple[dict[str, Any], bool]:

@@ -104,13 +104,14 @@ def snr(
         list[Path],
         typer.Argument(help="A run folder or raw data with a noise scan; or 1 or 2 images (DICOM, NIfTI)."),
     ],
+    plot: Plot = None,
     as_json: Json = False,
 ) -> None:
     """State the SNR of raw data with a noise scan, or of repeated images by their difference."""
     from coilbench.offline import snr_of_paths
 
     with watched(quiet=as_json) as watcher:
-        summary = snr_of_paths(paths, watcher)
+        summary = snr_of_paths(paths, watcher, plot=plot)
     print_values(summary, as_json=as_json)
 
 

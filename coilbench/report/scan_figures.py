@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Inches that the page is wide.
 _WIDTH: Final = 9.6
+#: Inches that one picture of a mosaic is wide, at most.
+_LARGEST_PICTURE: Final = 4.0
 #: Channels beside each other.
 _COLUMNS: Final = 8
 #: Causes of a budget that have a colour of their own; the rest is one bar.
@@ -70,8 +72,9 @@ def slices_figure(
         Upper end of the colour scale.
     """
     depth = volume.shape[0]
-    reach = min(0.85 * radius / voxel, 0.5 * depth - 1)
-    chosen = np.unique(np.linspace(depth / 2 - reach, depth / 2 + reach, 10).round().astype(int))
+    reach = max(0.0, min(0.85 * radius / voxel, 0.5 * depth - 1))
+    middle = depth / 2 if depth > 1 else 0.0
+    chosen = np.unique(np.linspace(middle - reach, middle + reach, 10).round().astype(int))
     labels = [f"z = {(index - depth // 2) * voxel * 1e3:.0f} mm" for index in chosen]
     pictures = [_cut(volume[index], voxel, radius) for index in chosen]
     return _mosaic(pictures, labels, 5, maximum, f"{title} / {unit}" if unit else title)
@@ -350,8 +353,9 @@ def _mosaic(
     head = max(2, round(0.16 * width))
     down, along = height + head, width + gap
     whole = np.full((rows * down, columns * along - gap), np.nan)
-    tall = (_WIDTH - 1.2) * rows * down / (columns * along - gap) + 0.1
-    figure, ((axes,),) = new_figure(_WIDTH, tall, 1, 1, room=(0.05, 0.05, 1.15, 0.05))
+    wide = min(_WIDTH, _LARGEST_PICTURE * columns + 1.2)
+    tall = (wide - 1.2) * rows * down / (columns * along - gap) + 0.1
+    figure, ((axes,),) = new_figure(wide, tall, 1, 1, room=(0.05, 0.05, 1.15, 0.05))
     for number, (picture, text) in enumerate(zip(pictures, labels, strict=True)):
         row, column = divmod(number, columns)
         top, left = row * down + head, column * along
@@ -359,6 +363,6 @@ def _mosaic(
         axes.text(left, top - 0.3 * head, text, fontsize=7, va="bottom")
     shown = axes.imshow(whole, vmin=0.0, vmax=maximum or 1.0, cmap="inferno")
     axes.set_axis_off()
-    bar = figure.add_axes((1 - 1.05 / _WIDTH, 0.1, 0.15 / _WIDTH, 0.8))
+    bar = figure.add_axes((1 - 1.05 / wide, 0.1, 0.15 / wide, 0.8))
     figure.colorbar(shown, cax=bar, label=label)
     return figure

@@ -237,3 +237,12 @@ def test_a_hostile_vial_name_stays_text(finished) -> None:
     page = report_page(changed, judge_run(changed), (name,), name)
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 5
+
+
+def test_the_snr_map_of_a_real_scan_is_drawn_and_of_images_refused(shared_data, record, tmp_path) -> None:
+    """The 16-channel set of cloudmr-tools: one slice of 96 x 96, largest SNR 181.4."""
+    found = record("snr", shared_data / "kspace_16ch" / "kspace16ch.npz", "--plot", tmp_path / "snr.png")
+    assert found["maximum_snr"] == pytest.approx(181.4, abs=0.1)
+    assert (tmp_path / "snr.png").read_bytes().startswith(b"\x89PNG")
+    pair = sorted((shared_data / "phantom_dicom" / "ge").iterdir())
+    assert "leave out --plot" in record("snr", *pair, "--plot", tmp_path / "b.png")["error"]
