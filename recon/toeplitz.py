@@ -129,27 +129,35 @@ def kernel_half(transform: NonUniformTransform, weights: NDArray[np.float32]) ->
     Returns
     -------
     Shape of the padded grid (z, y, x), origin first; zero where nothing of the kernel belongs.
+
+    Raises
+    ------
+    ValueError
+        Not as many weights as positions.
     """
-    shape = transform.grid.shape
-    nz, _, _ = shape
+    if weights.size != transform.points:
+        raise ValueError(f"{transform.points} weights expected, got {weights.size}")
+    nz, ny, nx = shape = transform.grid.shape
     kernel = np.zeros([_padded(count) for count in shape], dtype=np.complex64)
-    ahead = [
-        np.exp(1j * phase * np.float32(count // 2))
-        for phase, count in zip(transform.phases, shape, strict=True)
-    ]
-    behind = [
-        np.exp(1j * phase * np.float32(count // 2 - count))
-        for phase, count in zip(transform.phases, shape, strict=True)
-    ]
+    volumes = np.ascontiguousarray(weights, dtype=np.float32).ravel()
     for along_y, both_x in _QUADRANTS:
-        shifted = ahead[0] * (ahead if along_y > 0 else behind)[1]
-        pair = np.stack([shifted * (ahead if along_x > 0 else behind)[2] for along_x in both_x])
-        for along_x, part in zip(both_x, transform.adjoint(pair, weights), strict=True):
-            source_y, target_y = _placement(along_y, shape[1])
-            source_x, target_x = _placement(along_x, shape[2])
+        pair = np.empty((2, transform.points), dtype=np.complex64)
+        for along_x, shifted in zip(both_x, pair, strict=True):
+            centre = np.array([nz // 2, _centre(along_y, ny), _centre(along_x, nx)], dtype=np.float32)
+            angle = centre @ transform.phases
+            np.multiply(volumes, np.cos(angle), out=shifted.real)
+            np.multiply(volumes, np.sin(angle), out=shifted.imag)
+        for along_x, part in zip(both_x, transform.adjoint(pair), strict=True):
+            source_y, target_y = _placement(along_y, ny)
+            source_x, target_x = _placement(along_x, nx)
             kernel[:nz, target_y, target_x] = part[:, source_y, source_x]
     kernel[0] *= np.float32(0.5)
     return kernel
+
+
+def _centre(direction: int, count: int) -> int:
+    """Return the voxel difference at the centre of a quadrant: its voxels run over 0.. or over ..-1."""
+    return count // 2 if direction > 0 else count // 2 - count
 
 
 def _placement(direction: int, count: int) -> tuple[slice, slice]:

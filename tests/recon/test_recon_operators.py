@@ -174,6 +174,8 @@ def test_wrong_sizes_are_refused(transform, weights):
         transform.adjoint(np.zeros((2, 399), np.complex64))
     with pytest.raises(ValueError, match="400 weights expected, got 3"):
         transform.adjoint(np.zeros((2, 400), np.complex64), weights[:3])
+    with pytest.raises(ValueError, match="400 weights expected, got 1"):
+        ToeplitzNormal(transform, weights[:1])
     with pytest.raises(ValueError, match="images of shape"):
         transform.forward(np.zeros((2, 9, 12, 15), np.complex64))
     with pytest.raises(ValueError, match="back ends are"):
