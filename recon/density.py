@@ -15,6 +15,8 @@ import numpy as np
 from recon.nufft import sample_phases
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from recon.grid import Grid
@@ -169,7 +171,9 @@ def iterate_weights(
     return weights.reshape(positions.shape[:-1])
 
 
-def _spreader(kind: Literal[1, 2], cells: tuple[int, ...], phases: NDArray[np.float32]) -> Any:  # noqa: ANN401 - finufft has no types
+def _spreader(
+    kind: Literal[1, 2], cells: tuple[int, ...], phases: Iterable[NDArray[np.floating[Any]]]
+) -> Any:  # noqa: ANN401 - finufft has no types
     """Return a plan that only convolves with the kernel: onto the grid (1) or from it (2)."""
     plan = finufft.Plan(
         kind, cells, eps=_SPREAD_TOLERANCE, isign=1, dtype="complex64", upsampfac=2.0, spreadinterponly=1

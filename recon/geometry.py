@@ -230,7 +230,7 @@ class _Shell:
         scaled = basis * self._weights[:, None]
         normal = scaled.T @ scaled
         right = scaled.T @ (self._values * self._weights)
-        coefficients = np.linalg.lstsq(normal, right, rcond=1e-12)[0]
+        coefficients = np.asarray(np.linalg.lstsq(normal, right, rcond=1e-12)[0], dtype=np.float64)
         return basis @ coefficients, self._shading @ coefficients
 
     def _profile(self, parameters: NDArray[np.float64], outwards: float) -> NDArray[np.float64]:

@@ -92,8 +92,8 @@ class Gridder:
         """Return the image of the k-space grid: axis by axis, each cut before the next one."""
         part = self._spread
         for axis in (2, 1, 0):
-            part = scipy.fft.ifft(part, axis=axis, norm="forward", overwrite_x=True, workers=self.threads)
-            part = _central(part, axis, self.grid.shape[axis])
+            line = scipy.fft.ifft(part, axis=axis, norm="forward", overwrite_x=True, workers=self.threads)
+            part = _central(np.asarray(line), axis, self.grid.shape[axis])
         part *= self._deconvolution
         return part
 

@@ -108,7 +108,9 @@ class ToeplitzNormal:
 
     def _transfer(self, half: NDArray[np.complex64]) -> NDArray[np.float32]:
         """Return the real transform of the whole Hermitian kernel from its half z >= 0, scaled for use."""
-        spectrum = np.asarray(scipy.fft.fftn(half, overwrite_x=True, workers=self._threads))
+        spectrum = np.asarray(
+            scipy.fft.fftn(half, overwrite_x=True, workers=self._threads), dtype=np.complex64
+        )
         scale = 2 * self.grid.voxel_volume / spectrum.size
         return np.ascontiguousarray(spectrum.real * np.float32(scale))
 
@@ -169,14 +171,17 @@ def _placement(direction: int, count: int) -> tuple[slice, slice]:
 
 def _padded(count: int) -> int:
     """Return a fast length that holds all differences of ``count`` voxels."""
-    return int(scipy.fft.next_fast_len(2 * count - 1))
+    length: int | None = scipy.fft.next_fast_len(2 * count - 1)
+    if length is None:
+        raise ValueError(f"an axis needs a whole number of voxels, at least one; got {count}")
+    return length
 
 
 def _scipy_fourier(array: NDArray[np.complex64], axis: int, forward: bool, threads: int) -> None:
     """Transform in place along one axis, unscaled both ways."""
     transform = scipy.fft.fft if forward else scipy.fft.ifft
     norm = "backward" if forward else "forward"
-    result = transform(array, axis=axis, norm=norm, overwrite_x=True, workers=threads)
+    result = np.asarray(transform(array, axis=axis, norm=norm, overwrite_x=True, workers=threads))
     if not np.may_share_memory(result, array):
         array[...] = result
 

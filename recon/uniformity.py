@@ -280,7 +280,8 @@ def _means(values: NDArray[np.float64], kernel: NDArray[np.float64]) -> NDArray[
     shape = [
         scipy.fft.next_fast_len(a + b - 1, real=True) for a, b in zip(values.shape, kernel.shape, strict=True)
     ]
-    spectrum = scipy.fft.rfftn(values, shape) * scipy.fft.rfftn(kernel[::-1, ::-1, ::-1], shape)
+    spectrum = np.asarray(scipy.fft.rfftn(values, shape))
+    spectrum *= np.asarray(scipy.fft.rfftn(kernel[::-1, ::-1, ::-1], shape))
     full = np.asarray(scipy.fft.irfftn(spectrum, shape))
     start = [size // 2 for size in kernel.shape]
     inner = tuple(slice(a, a + size) for a, size in zip(start, values.shape, strict=True))

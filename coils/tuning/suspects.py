@@ -88,7 +88,7 @@ def named_suspects(
             kind,
             text if steps is None else text.format(steps=f"{steps[channel, column]:+.0f} steps"),
         )
-        for channel, column in np.argwhere(which)
+        for channel, column in np.argwhere(which).tolist()
     )
 
 

@@ -120,7 +120,7 @@ class NoiseScan:
         channels = block.shape[0] // 2
         samples = np.empty((channels, block.shape[1]), dtype=np.complex64)
         samples.real, samples.imag = block[:channels], block[channels:]
-        transform = np.asarray(scipy.fft.fft(samples, axis=1, overwrite_x=True))
+        transform = np.asarray(scipy.fft.fft(samples, axis=1, overwrite_x=True), dtype=np.complex64)
         power = (np.square(transform.real) + np.square(transform.imag)) / np.float32(block.shape[1])
         total, segments = self._spectra.get(block.shape[1], (np.zeros(power.shape), 0))
         total += power

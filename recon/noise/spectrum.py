@@ -64,7 +64,8 @@ class NoiseSpectrum:
     @property
     def frequencies(self) -> NDArray[np.float64]:
         """Bin frequencies in Hz, shape (frequency,)."""
-        return np.fft.fftshift(np.fft.fftfreq(self.density.shape[1], self.dwell_time))
+        bins = np.fft.fftfreq(self.density.shape[1], self.dwell_time)
+        return np.asarray(np.fft.fftshift(bins), dtype=np.float64)
 
     @property
     def bin_width(self) -> float:

@@ -43,11 +43,10 @@ def whitening_matrix(covariance: NDArray[np.complex128]) -> NDArray[np.complex12
     scale = np.sqrt(np.real(np.diagonal(covariance)))
     correlation = covariance / np.outer(scale, scale)
     try:
-        lower = scipy.linalg.cholesky(correlation, lower=True)
-        singular = float(np.min(np.abs(np.diagonal(lower)))) < _SMALLEST_OWN_NOISE
+        lower = np.asarray(scipy.linalg.cholesky(correlation, lower=True))
     except np.linalg.LinAlgError:
-        singular = True
-    if singular:
+        lower = np.zeros(correlation.shape)
+    if float(np.min(np.abs(np.diagonal(lower)))) < _SMALLEST_OWN_NOISE:
         raise MeasurementError(_explain_singular(correlation))
     inverse = scipy.linalg.solve_triangular(lower, np.diag(np.sqrt(2) / scale), lower=True)
     return np.asarray(inverse, dtype=np.complex128)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import scipy.linalg
 
 from coilbench.base.errors import MeasurementError
 
@@ -99,6 +98,6 @@ def fit_predicted(
         factors = np.sum(design.conj() * values, axis=0) / np.sum(np.abs(design) ** 2, axis=0)
         matrix = np.diag(factors)
     else:
-        matrix = np.asarray(scipy.linalg.lstsq(design, values)[0]).T
+        matrix = np.linalg.lstsq(design, values, rcond=None)[0].T
     left = np.linalg.norm(values - design @ matrix.T, axis=0)
     return PredictedFit(np.asarray(matrix, dtype=np.complex128), np.asarray(left / size, dtype=np.float64))

@@ -44,8 +44,8 @@ def central_spectrum(
     for image, spectrum in zip(images, result, strict=True):
         part = np.asarray(image, dtype=np.complex64)
         for axis in (2, 1, 0):
-            part = scipy.fft.fft(part, axis=axis, norm="forward", workers=threads)
-            part = np.take(part, _frequencies(counts[axis]), axis=axis, mode="wrap")
+            line = np.asarray(scipy.fft.fft(part, axis=axis, norm="forward", workers=threads))
+            part = np.take(line, _frequencies(counts[axis]), axis=axis, mode="wrap")
             part *= _turned(counts[axis], shape[axis], axis).conj()
         spectrum[...] = part
     return result
@@ -73,7 +73,9 @@ def spectrum_images(spectrum: NDArray[np.complex64], shape: Sequence[int]) -> ND
             place: list[Any] = [slice(None)] * 3
             place[axis] = _frequencies(counts[axis]) % shape[axis]
             padded[tuple(place)] = part * _turned(counts[axis], shape[axis], axis)
-            part = scipy.fft.ifft(padded, axis=axis, norm="forward", overwrite_x=True, workers=threads)
+            part = np.asarray(
+                scipy.fft.ifft(padded, axis=axis, norm="forward", overwrite_x=True, workers=threads)
+            )
         image[...] = part
     return result
 

@@ -8,7 +8,7 @@ guessed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import scipy.optimize
@@ -303,7 +303,7 @@ def fit_reference_voltage(
     lowest = np.flatnonzero((scores[1:-1] <= scores[:-2]) & (scores[1:-1] <= scores[2:])) + 1
     found = []
     for index in lowest:
-        best = scipy.optimize.minimize_scalar(
+        best: Any = scipy.optimize.minimize_scalar(  # its result has no types
             misfit, bounds=(tried[index - 1], tried[index + 1]), method="bounded", options={"xatol": 1e-6}
         )
         found.append((float(best.fun), float(best.x)))

@@ -154,4 +154,5 @@ def _seen(
     kernel = scipy.fft.ifftshift(point / (4 / 3 * np.pi * _POINT**3) * grid.voxel_volume)
     spectrum = np.asarray(scipy.fft.rfftn(mask.astype(np.float64), s=doubled.shape))
     spectrum *= np.asarray(scipy.fft.rfftn(kernel))
-    return np.asarray(scipy.fft.irfftn(spectrum, s=doubled.shape)[:nz, :ny, :nx], dtype=np.float64)
+    seen = np.asarray(scipy.fft.irfftn(spectrum, s=doubled.shape), dtype=np.float64)
+    return seen[:nz, :ny, :nx]

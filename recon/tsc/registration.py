@@ -137,6 +137,7 @@ def register(
     lever = np.array([1.0, 1.0, 1.0, *(phantom.radius,) * 3])
     even, moved = _even_image(images, phantom.moved(found)), 0.0
     contrasts = _first_contrasts(even, images.grid, phantom.moved(found))
+    design = np.zeros((0, parameters.size))
     for _ in range(_STEPS):
         if moved > _REFIT * max(images.grid.spacing):
             even, moved = _even_image(images, phantom.moved(_pose(parameters))), 0.0
@@ -167,7 +168,7 @@ def _search(images: ChannelImages, phantom: Phantom, start: Pose, reach: float, 
     template = ball_weights(grid, lying.centre, phantom.radius)
     shell = ball_weights(grid, lying.centre, phantom.radius + 4 * max(grid.spacing)) - template
     template -= shell * (template.sum() / shell.sum())
-    spectrum = scipy.fft.rfftn(clipped) * np.conj(scipy.fft.rfftn(template))
+    spectrum = np.asarray(scipy.fft.rfftn(clipped)) * np.conj(np.asarray(scipy.fft.rfftn(template)))
     score = np.asarray(scipy.fft.irfftn(spectrum, s=grid.shape))
     steps = [int(reach / spacing) for spacing in grid.spacing]
     window = np.roll(score, steps, axis=(0, 1, 2))[: 2 * steps[0] + 1, : 2 * steps[1] + 1, : 2 * steps[2] + 1]
@@ -195,8 +196,8 @@ def _search_turn(images: ChannelImages, phantom: Phantom, pose: Pose, turn: floa
     combined = combine_roemer(images.images, fit.evaluate(grid.positions(), bath)).real
     radius = float(np.mean([vial.radius for vial in phantom.vials]))
     kernel = ball_weights(grid, (0.0, 0.0, 0.0), radius)
-    spectrum = scipy.fft.rfftn(np.where(bath, combined - 1.0, 0.0))
-    spectrum *= scipy.fft.rfftn(scipy.fft.ifftshift(kernel / kernel.sum()))
+    spectrum = np.asarray(scipy.fft.rfftn(np.where(bath, combined - 1.0, 0.0)))
+    spectrum *= np.asarray(scipy.fft.rfftn(scipy.fft.ifftshift(kernel / kernel.sum())))
     means = np.asarray(scipy.fft.irfftn(spectrum, s=grid.shape))
     angles = np.linspace(-turn, turn, _TURNS)
     vectors = np.stack(np.meshgrid(angles, angles, angles), axis=-1).reshape(-1, 3)

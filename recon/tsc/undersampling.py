@@ -74,8 +74,8 @@ def undersampling_error(
         response = np.asarray(scipy.fft.fftn(scipy.fft.ifftshift(kernel)))
         shaded = reading.sensitivities * content.astype(np.float32)
         spectrum += np.asarray(scipy.fft.fftn(shaded, s=doubled.shape, axes=(1, 2, 3))) * response
-    error = scipy.fft.ifftn(spectrum, axes=(1, 2, 3), overwrite_x=True)
-    return np.asarray(error[:, :nz, :ny, :nx], dtype=np.complex64)
+    error = np.asarray(scipy.fft.ifftn(spectrum, axes=(1, 2, 3), overwrite_x=True), dtype=np.complex64)
+    return error[:, :nz, :ny, :nx]
 
 
 def _contents(
