@@ -54,8 +54,8 @@ def test_no_module_is_longer_than_500_lines(path: Path) -> None:
 
 
 def test_nothing_we_depend_on_at_run_time_is_gpl() -> None:
-    """Every run-time dependency states a permissive licence or LGPL."""
-    requirements = metadata.requires("coilbench") or []
+    """Every run-time dependency states a permissive licence or LGPL; extras are the user's choice."""
+    requirements = [line for line in metadata.requires("coilbench") or [] if "extra ==" not in line]
     names = re.findall(r"^[A-Za-z0-9_.-]+", "\n".join(requirements), re.MULTILINE)
     assert len(names) > 10
     for name in names:
