@@ -47,9 +47,12 @@ class ChannelImages:
     positions
         k in 1/m of all samples, float32, shape (point, 3), in order of arrival.
     weights
-        Density weights (window included) in 1/m³ of all samples, float32, shape (point,).
+        Density weights (window included) in 1/m³ of all samples, float32, shape (point,). Of a mean of scans
+        over the root of their number: what noise sees; ``density`` is what signal sees.
     noise
         What the noise scan said; None when the data came whitened or without noise.
+    averages
+        Scans of the same trajectory that the images are the mean of.
     """
 
     images: NDArray[np.complex64]
@@ -59,6 +62,12 @@ class ChannelImages:
     positions: NDArray[np.float32]
     weights: NDArray[np.float32]
     noise: NoiseModel | None
+    averages: int = 1
+
+    @property
+    def density(self) -> NDArray[np.float32]:
+        """Weights of one scan in 1/m³, shape (point,): the volume of k-space that each sample stands for."""
+        return self.weights * np.float32(np.sqrt(self.averages))
 
     @property
     def channels(self) -> int:

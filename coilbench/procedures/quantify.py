@@ -244,4 +244,5 @@ def _average(images: tuple[ChannelImages, ...]) -> ChannelImages:
         noise_gain=images[0].noise_gain / np.sqrt(count),
         weights=(images[0].weights / np.float32(np.sqrt(count))),
         spokes=sum(scan.spokes for scan in images),
+        averages=count,
     )

@@ -68,7 +68,7 @@ def undersampling_error(
     spectrum = np.zeros((images.channels, *doubled.shape), dtype=np.complex64)
     for relaxation, content in _contents(grid, phantom, contrasts).items():
         decay = relaxation.decay(readout.time_at(radii)) / relaxation.decay(readout.echo_time)
-        real = transform.adjoint((images.weights * decay).astype(np.complex64)[None])[0].real
+        real = transform.adjoint((images.density * decay).astype(np.complex64)[None])[0].real
         point = BallImage(readout, _POINT, relaxation)(distances) / (4 / 3 * np.pi * _POINT**3)
         kernel = ((real - point) * grid.voxel_volume).astype(np.float32)
         response = np.asarray(scipy.fft.fftn(scipy.fft.ifftshift(kernel)))
