@@ -168,7 +168,7 @@ def quantify_scan(file: BenchFile, scanned: Scanned, /) -> Quantified:
     first = scanned.images[0]
     phantom = phantom_model(file)
     plan = scanned.plan
-    images = _average(scanned.images)
+    images = average_scans(scanned.images)
     found = register(images, phantom, scanned.readout)
     tsc = quantify(
         images,
@@ -229,8 +229,14 @@ def _material(name: str, made: BenchMaterial) -> Material:
     )
 
 
-def _average(images: tuple[ChannelImages, ...]) -> ChannelImages:
-    """Return the mean of repeated scans: the same weights at every point, spread over more samples."""
+def average_scans(images: tuple[ChannelImages, ...], /) -> ChannelImages:
+    """Return the mean of repeated scans: the same weights at every point, spread over more samples.
+
+    Parameters
+    ----------
+    images
+        At least one scan, all of the same trajectory, grid and channels.
+    """
     if len(images) == 1:
         return images[0]
     count = len(images)

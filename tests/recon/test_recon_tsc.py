@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from coilbench.base.errors import MeasurementError
-from coilbench.procedures.quantify import _average
+from coilbench.procedures.quantify import average_scans
 from recon.blur import spill_matrix
 from recon.dataset import Dataset
 from recon.functionals import ImageNoise
@@ -72,7 +72,7 @@ def test_saline_is_recovered_within_one_and_gel_within_two_percent(clean):
 def test_the_mean_of_two_scans_is_read_like_one(simulation, image_of, phantom, readout, clean):
     """What directions left out do to it is the same; its weights only count more samples."""
     scan = image_of(simulation.signal())
-    both = quantify(_average((scan, scan)), phantom, readout, PROTOCOL)
+    both = quantify(average_scans((scan, scan)), phantom, readout, PROTOCOL)
     for one, mean in zip(clean.vials, both.vials, strict=True):
         assert mean.concentration == pytest.approx(one.concentration, rel=1e-5)
         parts, means = dict(one.contributions), dict(mean.contributions)
