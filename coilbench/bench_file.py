@@ -24,6 +24,7 @@ from pydantic import (
 from coilbench.base.errors import BenchFileError
 from coilbench.base.nuclei import NUCLEI, nucleus
 from coilbench.base.units import parse_quantity
+from coilbench.qc_limits import QualityLimits
 from coilbench.toml_mistakes import describe_mistakes, nearest
 from drivers.registry import driver_names
 
@@ -405,6 +406,7 @@ class BenchFile(Table):
     scan: Scan = Scan()
     sweep: Sweep = Sweep()
     limits: Limits = Limits()
+    qc: QualityLimits = QualityLimits()
 
     @model_validator(mode="after")
     def _scan_nucleus_is_in_the_array(self) -> BenchFile:

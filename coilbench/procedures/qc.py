@@ -15,7 +15,6 @@ import numpy as np
 from coilbench.base.errors import MeasurementError
 from coilbench.base.verdict import Judged, Verdict, judge, overall
 from coilbench.procedures.quantify import phantom_model
-from coilbench.qc_limits import QualityLimits
 from coilbench.quantities import COVERAGE_FACTOR, Quantity, finite, quantities_of_judged
 from coilbench.session import jsonable, write_atomically
 from recon import channel_health, geometry, ghost, uniformity
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from coilbench.bench_file import BenchFile
     from coilbench.procedures.scan import Scanned
+    from coilbench.qc_limits import QualityLimits
     from recon.channel_health import ArrayHealth
     from recon.live import ChannelImages
     from recon.phantom import Phantom
@@ -131,14 +131,14 @@ def control_quality(
     baseline
         Of the same coil and phantom (``read_quality``).
     limits
-        Which set judges.
+        Which set judges; None: the bench file's.
 
     Raises
     ------
     MeasurementError
         The scan has no noise pre-scan, or the phantom is too small for the image.
     """
-    limits = limits or QualityLimits()
+    limits = limits or file.qc
     phantom, images = phantom_model(file), scanned.images[0]
     fraction = independent_fraction(images)
     fingerprint = array_fingerprint(

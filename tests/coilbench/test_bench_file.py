@@ -98,6 +98,25 @@ def test_port_used_twice_and_vial_outside_are_refused(tmp_path: Path, good: str)
     assert "outside the phantom" in outside
 
 
+def test_limits_of_quality_control_are_taken_from_their_table(tmp_path: Path, good: str) -> None:
+    path = tmp_path / "bench.toml"
+    table = '[qc]\nname = "strict 1"\nnoise_warn_db = "0.3 dB"\ndiameter_fail = "1.5 mm"\n'
+    path.write_text(good + "\n" + table, encoding="utf-8")
+    limits = read_bench_file(path).qc
+    assert (limits.name, limits.noise_warn_db, limits.noise_fail_db) == ("strict 1", 0.3, 1.0)
+    assert limits.diameter_fail == pytest.approx(1.5e-3, rel=1e-12)
+
+
+def test_a_wrong_limit_of_quality_control_is_answered_with_its_line(tmp_path: Path, good: str) -> None:
+    (only,) = mistakes(tmp_path, text := good + '\n[qc]\nname = "a"\nnoise_wran_db = 0.3\n')
+    assert f"bench.toml:{line_of(text, 'noise_wran_db')}: qc.noise_wran_db: unknown key" in only
+    assert "did you mean 'noise_warn_db'?" in only
+    (only,) = mistakes(tmp_path, text := good + '\n[qc]\nname = "a"\nsnr_warn = 0.3\n')
+    assert f"bench.toml:{line_of(text, '[qc]')}: qc: snr: a warning comes before its limit" in only
+    (only,) = mistakes(tmp_path, good + "\n[qc]\nsnr_warn = 0.05\n")
+    assert "give the set a name of its own" in only
+
+
 def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(BenchFileError, match="coilbench init"):
         read_bench_file(tmp_path / "none.toml")
