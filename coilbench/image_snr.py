@@ -13,6 +13,7 @@ import numpy as np
 
 from coilbench.base.errors import BenchFileError, MeasurementError
 from recon.dicom import read_volumes
+from recon.dicom_frames import Protocol
 from recon.snr import snr_of_difference, snr_of_difference_per_region, snr_of_smoothing
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class StoredImage:
         As they stand in the file, before its slope and intercept.
     spacing
         Voxel size along (z, y, x) in m.
+    affine
+        From voxel numbers (x, y, z) to right, anterior, superior in mm, shape (4, 4).
+    protocol
+        How it was acquired, as far as the file says.
     notes
         What had to be assumed.
     """
@@ -56,6 +61,8 @@ class StoredImage:
     image: NDArray[np.float32]
     stored: NDArray[Any]
     spacing: tuple[float, float, float]
+    affine: NDArray[np.float64]
+    protocol: Protocol = Protocol()
     notes: tuple[str, ...] = field(default=())
 
 
@@ -82,7 +89,15 @@ def read_images(paths: Sequence[Path], /) -> tuple[StoredImage, ...]:
             found.append(_read_nifti(path))
         else:
             found += [
-                StoredImage(volume.name, volume.image, volume.stored, volume.spacing, volume.notes)
+                StoredImage(
+                    volume.name,
+                    volume.image,
+                    volume.stored,
+                    volume.spacing,
+                    volume.affine,
+                    volume.protocol,
+                    volume.notes,
+                )
                 for volume in read_volumes(path)
             ]
     return tuple(found)
@@ -203,6 +218,7 @@ def _read_nifti(path: Path) -> StoredImage:
         volume: Any = nibabel.load(str(path))
         values = np.asarray(volume.get_fdata(dtype=np.float32))
         zooms = [float(zoom) for zoom in volume.header.get_zooms()[:3]]
+        affine = np.asarray(volume.affine, dtype=np.float64)
     except (OSError, ValueError, EOFError, ImageFileError) as error:
         raise BenchFileError(f"{path} cannot be read as NIfTI: {error}") from error
     if values.ndim != 3 or not np.all(np.isfinite(values)):
@@ -210,7 +226,8 @@ def _read_nifti(path: Path) -> StoredImage:
             f"{path}: a finite three-dimensional image is expected, got shape {values.shape}"
         )
     image = np.ascontiguousarray(values.transpose(2, 1, 0))
-    return StoredImage(path.name, image, image, (zooms[2] * 1e-3, zooms[1] * 1e-3, zooms[0] * 1e-3))
+    spacing = (zooms[2] * 1e-3, zooms[1] * 1e-3, zooms[0] * 1e-3)
+    return StoredImage(path.name, image, image, spacing, affine)
 
 
 def _files(folder: Path) -> list[Path]:
