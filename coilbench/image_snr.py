@@ -62,7 +62,7 @@ class StoredImage:
     stored: NDArray[Any]
     spacing: tuple[float, float, float]
     affine: NDArray[np.float64]
-    protocol: Protocol = Protocol()
+    protocol: Protocol = field(default_factory=Protocol)
     notes: tuple[str, ...] = field(default=())
 
 
