@@ -32,8 +32,8 @@ _BAND: Final = 0.1
 #: Where inside the wall its signal is taken, to be drawn out to the wall: parts of the way from the middle.
 _BESIDE: Final = (0.6, 0.92)
 #: Standard deviation, in voxels, of where a straight line between two voxels crosses half of a step that is
-#: averaged over voxels: its error is 1/2(1 - v) - 1/2 - v for a voxel that is covered to v < 1/2. Both walls of
-#: an object that lies evenly about a voxel err alike.
+#: averaged over voxels: its error is 1/2(1 - v) - 1/2 - v for a voxel that is covered to v < 1/2. Both walls
+#: of an object that lies evenly about a voxel err alike.
 _INTERPOLATION: Final = 0.0624
 
 
