@@ -167,7 +167,7 @@ def control_quality(
         judged += verdicts
     health = None
     if baseline is not None:
-        health, changes = _channels(fingerprint, baseline, limits)
+        health, changes = judge_channels(fingerprint, baseline, limits)
         judged += changes
     said = [] if health is None else [finding.text for finding in health.findings]
     if baseline is None:
@@ -348,10 +348,16 @@ def _geometry(
     return quantities, judged
 
 
-def _channels(
-    now: ArrayFingerprint, baseline: QualityBaseline, limits: QualityLimits
+def judge_channels(
+    now: ArrayFingerprint, baseline: QualityBaseline, limits: QualityLimits, /
 ) -> tuple[ArrayHealth, list[Judged]]:
-    """Judge each channel's noise, its SNR, and how many channels have a fault with a name."""
+    """Judge each channel's noise, its SNR, and how many channels have a fault with a name.
+
+    Raises
+    ------
+    MeasurementError
+        The baseline is of other channels or regions.
+    """
     before = baseline.fingerprint
     if now.signal.shape != before.signal.shape:
         raise MeasurementError(
