@@ -89,16 +89,35 @@ class SenseEncoding:
             image += np.einsum("czyx,czyx->zyx", self.sensitivities[part].conj(), images)
         return image
 
+    def receive(self, images: NDArray[np.complex64], /) -> NDArray[np.complex64]:
+        """Return the adjoint of samples that are gridded already, with the same weights; shape (z, y, x).
+
+        Parameters
+        ----------
+        images
+            Shape (channel, z, y, x).
+
+        Raises
+        ------
+        ValueError
+            The images are of another shape than the sensitivities.
+        """
+        if images.shape != self.sensitivities.shape:
+            raise ValueError(
+                f"channel images of shape {self.sensitivities.shape} expected, got {images.shape}"
+            )
+        image = np.zeros(self.grid.shape, dtype=np.complex64)
+        for part in self.transform.batches(self.channels):
+            image += np.einsum("czyx,czyx->zyx", self.sensitivities[part].conj(), images[part])
+        return image
+
     def normal(self, image: NDArray[np.complex64], /) -> NDArray[np.complex64]:
         """Return the weighted adjoint of the forward of an image, shape (z, y, x)."""
+        if self._toeplitz is not None:
+            return self._toeplitz.normal(image, self.sensitivities)
         result = np.zeros(self.grid.shape, dtype=np.complex64)
         for part in self.transform.batches(self.channels):
-            images = self.sensitivities[part] * image
-            filtered = (
-                self._toeplitz.normal(images)
-                if self._toeplitz is not None
-                else self.transform.normal(images, self.weights)
-            )
+            filtered = self.transform.normal(self.sensitivities[part] * image, self.weights)
             filtered *= self.sensitivities[part].conj()
             result += filtered.sum(axis=0)
         return result

@@ -246,11 +246,13 @@ class OffResonanceNormal:
             for factors in segments.weights
         ]
 
-    def normal(self, images: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """Return F* W F x for every channel, shape (channel, z, y, x), like ``ToeplitzNormal.normal``."""
-        result = np.zeros(images.shape, dtype=np.complex64)
+    def normal(
+        self, image: NDArray[np.complex64], sensitivities: NDArray[np.complex64]
+    ) -> NDArray[np.complex64]:
+        """Return the sum over channels of S* F* W F (S x), shape (z, y, x), as ``ToeplitzNormal`` does."""
+        result = np.zeros(image.shape, dtype=np.complex64)
         for turned, convolution in zip(self._turned, self._convolutions, strict=True):
-            result += turned.conj() * convolution.normal(images * turned)
+            result += turned.conj() * convolution.normal(image * turned, sensitivities)
         return result
 
 

@@ -192,13 +192,25 @@ def test_toeplitz_is_the_normal_operator(transform, shape):
     weights = rng.uniform(0.1, 3, 500).astype(np.float32)
     exact = NonUniformTransform(grid, places, backend="direct")
     ours = NonUniformTransform(grid, places, backend=transform.backend, threads=1)
-    images = complex_noise((2, *shape))
+    image, sensitivities = complex_noise(shape), complex_noise((3, *shape), 5)
     operator = ToeplitzNormal(ours, weights)
-    truth = exact.normal(images, weights)
+    truth = np.sum(sensitivities.conj() * exact.normal(sensitivities * image, weights), axis=0)
     tolerance = 2e-6 if transform.backend == "direct" else ACCURACY
-    assert difference(operator.normal(images), truth) < tolerance
+    assert difference(operator.normal(image, sensitivities), truth) < tolerance
     copy = pickle.loads(pickle.dumps(operator))  # noqa: S301 - our own bytes
-    assert difference(copy.normal(images[:1]), truth[:1]) < tolerance
+    assert difference(copy.normal(image, sensitivities), truth) < tolerance
+
+
+def test_threads_share_channels_without_changing_the_sum(weights):
+    """One thread or three for five channels: only the order of a float32 sum differs."""
+    places = np.random.default_rng(2).uniform(-0.9, 0.9, (400, 3)) * GRID.nyquist
+    image, sensitivities = complex_noise(GRID.shape), complex_noise((5, *GRID.shape), 5)
+    one, three = (
+        ToeplitzNormal(NonUniformTransform(GRID, places, threads=threads), weights) for threads in (1, 3)
+    )
+    assert difference(three.normal(image, sensitivities), one.normal(image, sensitivities)) < 1e-6
+    with pytest.raises(ValueError, match=r"an image .* and sensitivities"):
+        one.normal(image[:-1], sensitivities)
 
 
 def test_encoding_keeps_the_laws_of_an_imaging_model(transform, weights):
