@@ -146,18 +146,16 @@ def signal_to_noise(path: Path, on_event: EventSink, /, *, plot: Path | None = N
 
         reach = 0.43 * dataset.grid.field_of_view[2]
         write_figure(
-            plot, slices_figure(report.snr, dataset.grid.spacing[2], reach, "SNR", "", report.maximum)
+            plot, slices_figure(report.snr.values, dataset.grid.spacing[2], reach, "SNR", "", report.maximum)
         )
-    # E[sum |I|²] = signal² + 2 per channel: Constantinides, Magn Reson Med 38:852 (1997).
-    unbiased = np.sqrt(np.maximum(report.snr.astype(np.float64) ** 2 - 2 * report.noise.channels, 0.0))
-    inside = report.snr > OBJECT_THRESHOLD * report.maximum
+    inside = report.snr.values > OBJECT_THRESHOLD * report.maximum
     return {
         "name": report.name,
-        "convention": "real-sd: |signal| over the standard deviation of the noise's real part",
+        **report.median.plain(),
         "combination": "root sum of squares of whitened channels",
         "maximum_snr": report.maximum,
-        "median_snr_of_object": report.median,
-        "median_snr_of_object_noise_bias_removed": float(np.median(unbiased[inside])),
+        "median_snr_of_object": float(np.median(report.snr.values[inside])),
+        "median_snr_of_object_noise_bias_removed": report.median.value,
         "noise_bandwidth_ratio": report.bandwidth_ratio,
         "mean_noise_correlation": report.mean_correlation,
         "largest_noise_correlation": report.largest_correlation,

@@ -19,7 +19,7 @@ from recon.density import iterate_weights, spoke_weights
 from recon.noise import NoiseModel, apply_channels, noise_model
 from recon.nufft import NonUniformTransform
 from recon.sensitivities import low_resolution_sensitivities
-from recon.snr import inverse_deviation_correction, pseudo_replica_noise
+from recon.snr import median_deviation_correction, snr_of_noise_scan, snr_of_pseudo_replicas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recon.grid import Grid
+    from recon.snr import Snr, SnrMap
 
+#: Standard deviation of the median of many Gaussian values over that of their mean: sqrt(pi / 2).
+_MEDIAN: Final = 1.2533
 #: Voxels above this fraction of the largest SNR count as object.
 OBJECT_THRESHOLD: Final = 0.25
 #: Fewer spokes than this do not sample a sphere evenly enough for analytic weights.
@@ -89,9 +92,11 @@ class SnrReport:
     name
         The file.
     snr
-        Root-sum-of-squares image in units of its noise, shape (z, y, x).
-    maximum, median
-        Of ``snr``; the median over the object.
+        Root-sum-of-squares image in units of its noise, values of shape (z, y, x).
+    maximum
+        Of ``snr``.
+    median
+        Over the object, noise floor removed.
     object_voxels
         Voxels above a quarter of the maximum.
     bandwidth_ratio
@@ -114,9 +119,9 @@ class SnrReport:
     """
 
     name: str
-    snr: NDArray[np.float32]
+    snr: SnrMap
     maximum: float
-    median: float
+    median: Snr
     object_voxels: int
     bandwidth_ratio: float
     mean_correlation: float
@@ -217,24 +222,29 @@ def snr_of_dataset(dataset: Dataset, *, replicas: int | None = None, seed: int =
             f"{dataset.name} holds no noise scan: SNR units need one (acquisitions flagged as noise)"
         )
     images, gain, _ = _channel_images(dataset, samples)
-    snr = combine_squares(images, gain, correct_bias=False)
-    inside = snr > OBJECT_THRESHOLD * snr.max()
+    snr = snr_of_noise_scan(images, gain, noise)
+    inside = snr.values > OBJECT_THRESHOLD * snr.values.max()
+    fraction = _independent_fraction(dataset)
     count = replicas or (_REPLICAS if dataset.trajectory is None else _REPLICAS_NON_CARTESIAN)
-    ratio = _replica_ratio(dataset, samples, snr, inside, count, seed)
+    replica = _replica_snr(dataset, samples, count, seed)
+    # Both have the same signal: only the noise estimates differ, that of the replicas voxel by voxel.
+    ratio = float(np.median(replica.values[inside] / snr.values[inside]))
     return SnrReport(
         name=dataset.name,
         snr=snr,
-        maximum=float(snr.max()),
-        median=float(np.median(snr[inside])),
+        maximum=float(snr.values.max()),
+        median=snr.median(inside, independent_fraction=fraction),
         object_voxels=int(inside.sum()),
         bandwidth_ratio=noise.mean_bandwidth_ratio,
         mean_correlation=noise.mean_correlation,
         largest_correlation=noise.largest_correlation,
-        replica_ratio=float(np.median(ratio)),
-        replica_ratio_uncertainty=1 / float(np.sqrt(2 * (count - 1) * _independent(dataset, inside))),
+        replica_ratio=ratio * median_deviation_correction(count - 1),
+        replica_ratio_uncertainty=_MEDIAN
+        * replica.relative_uncertainty
+        / float(np.sqrt(max(1.0, fraction * int(inside.sum())))),
         replicas=count,
         unwhitened_ratio=_unwhitened_ratio(images, noise, dataset.dwell_time, inside),
-        background_ratio=_background_ratio(images, gain, snr),
+        background_ratio=_background_ratio(images, gain, snr.values),
         noise=noise,
         notes=dataset.notes,
     )
@@ -291,34 +301,23 @@ def density_of(dataset: Dataset, trajectory: NDArray[np.float64]) -> tuple[NDArr
     return iterate_weights(dataset.grid, trajectory), "iterated"
 
 
-def _replica_ratio(
-    dataset: Dataset,
-    samples: NDArray[np.complex64],
-    snr: NDArray[np.float32],
-    inside: NDArray[np.bool_],
-    replicas: int,
-    seed: int,
-) -> NDArray[np.float64]:
-    """Return pseudo-replica over analytic SNR in the object, shape (voxel,)."""
+def _replica_snr(dataset: Dataset, samples: NDArray[np.complex64], replicas: int, seed: int) -> SnrMap:
+    """Return the pseudo-replica SNR of the root of the sum of squares."""
     transform = _transform(dataset)
 
     def squares(noisy: NDArray[np.complex64]) -> NDArray[np.float32]:
         return combine_squares(transform(noisy), correct_bias=False)
 
-    deviation = pseudo_replica_noise(squares, samples, replicas=replicas, seed=seed)[inside]
-    signal = squares(samples)[inside]
-    ratio: NDArray[np.float64] = signal / deviation * inverse_deviation_correction(replicas - 1) / snr[inside]
-    return ratio
+    return snr_of_pseudo_replicas(squares, samples, replicas=replicas, seed=seed)
 
 
-def _independent(dataset: Dataset, inside: NDArray[np.bool_]) -> float:
-    """Return the number of independent voxels in the object: all of a Cartesian image.
+def _independent_fraction(dataset: Dataset) -> float:
+    """Return independent voxels over voxels: all of a Cartesian image.
 
     A ball in k-space holds pi/6 of the cube's voxels; fewer still if the weights are uneven, so one in
     four is taken as independent.
     """
-    count = float(np.count_nonzero(inside))
-    return count if dataset.trajectory is None else max(1.0, count / 4)
+    return 1.0 if dataset.trajectory is None else 0.25
 
 
 def _unwhitened_ratio(
