@@ -97,16 +97,47 @@ def cg_sense(
     Pruessmann et al., Magn Reson Med 46:638 (2001). Fewer iterations mean more smoothing and less noise: the
     number of iterations regularises. For many channels compress them first (``recon.compression``).
     """
+    encoding = SenseEncoding(transform, weights, sensitivities, toeplitz=toeplitz)
+    return solve_sense(encoding, encoding.adjoint(samples), iterations=iterations, residual=residual)
+
+
+def solve_sense(
+    encoding: SenseEncoding,
+    right_side: NDArray[np.complex64],
+    *,
+    iterations: int = ITERATIONS,
+    residual: float = 0.0,
+) -> Solution:
+    """Return the CG-SENSE image of a scan that is gridded already.
+
+    Parameters
+    ----------
+    encoding
+        Prepared once for any number of scans.
+    right_side
+        ``encoding.adjoint(samples)``, or ``encoding.receive(images)`` of the gridded channel images;
+        shape (z, y, x).
+    iterations
+        Largest number of iterations.
+    residual
+        Stop when the residual (see ``Solution``) falls below.
+
+    Raises
+    ------
+    ValueError
+        Less than one iteration is asked for.
+    MeasurementError
+        No channel receives anything, or the right side is not finite.
+    """
     if iterations < 1:
         raise ValueError(f"at least one iteration is needed, got {iterations}")
-    encoding = SenseEncoding(transform, weights, sensitivities, toeplitz=toeplitz)
     intensity = encoding.intensity()
     if not np.any(intensity > 0):
         raise MeasurementError("the sensitivities are zero everywhere: no channel can see the object")
     received = intensity > 0
     scaling = np.where(received, 1 / np.where(received, intensity, 1), 0).astype(np.float32)
     return conjugate_gradient(
-        encoding.normal, encoding.adjoint(samples), scaling=scaling, iterations=iterations, residual=residual
+        encoding.normal, right_side, scaling=scaling, iterations=iterations, residual=residual
     )
 
 
@@ -142,11 +173,11 @@ def conjugate_gradient(
 
     Notes
     -----
-    Hestenes and Stiefel, J Res Natl Bur Stand 49:409 (1952). Inner products are summed in double precision.
+    Hestenes and Stiefel, J Res Natl Bur Stand 49:409 (1952). Inner products of planes are summed in double precision.
     """
     p = np.float32(1) if scaling is None else scaling
     remainder = (p * right_side).astype(np.complex64)
-    start = power = _squared_norm(remainder)
+    start = power = _product(remainder, remainder)
     if not np.isfinite(start):
         raise MeasurementError(
             "the samples or weights are not finite numbers: the image cannot be solved for"
@@ -156,18 +187,20 @@ def conjugate_gradient(
     residuals = [1.0]
     while len(residuals) <= iterations and residuals[-1] > residual and power > 0:
         turned = p * normal(p * direction)
-        curvature = float(np.vdot(direction.astype(np.complex128), turned).real)
+        curvature = _product(direction, turned)
         if curvature <= 0:
             break
         step = np.float32(power / curvature)
         solution += step * direction
         remainder -= step * turned
-        before, power = power, _squared_norm(remainder)
+        before, power = power, _product(remainder, remainder)
         direction *= np.float32(power / before)
         direction += remainder
         residuals.append(float(np.sqrt(power / start)))
     return Solution((p * solution).astype(np.complex64), tuple(residuals))
 
 
-def _squared_norm(image: NDArray[np.complex64]) -> float:
-    return float(np.sum(np.square(image.view(np.float32), dtype=np.float64)))
+def _product(left: NDArray[np.complex64], right: NDArray[np.complex64]) -> float:
+    """Return the real part of the inner product: planes in single precision, their sum in double."""
+    planes = [image.view(np.float32).reshape(len(image), -1) for image in (left, right)]
+    return float(np.einsum("zr,zr->z", *planes).sum(dtype=np.float64))
