@@ -18,11 +18,11 @@ from recon.dataset import Dataset, read_file
 from recon.density import iterate_weights, spoke_weights
 from recon.noise import NoiseModel, apply_channels, noise_model
 from recon.nufft import NonUniformTransform
+from recon.probes import REPLICAS, probe_noise
 from recon.sensitivities import low_resolution_sensitivities
 from recon.snr import median_deviation_correction, snr_of_noise_scan, snr_of_pseudo_replicas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -36,9 +36,8 @@ _MEDIAN: Final = 1.2533
 OBJECT_THRESHOLD: Final = 0.25
 #: Fewer spokes than this do not sample a sphere evenly enough for analytic weights.
 _MANY_SPOKES: Final = 100
-#: Pseudo-replicas: many for a Cartesian transform, few for one that takes seconds.
+#: Pseudo-replicas of a Cartesian scan, each drawn in k-space: its transform is quick.
 _REPLICAS: Final = 200
-_REPLICAS_NON_CARTESIAN: Final = 8
 #: A trajectory counts as centre-out spokes when each one starts within this fraction of its end.
 _CENTRE: Final = 0.02
 
@@ -194,7 +193,8 @@ def snr_report(path: str | Path, *, replicas: int | None = None, seed: int = 0) 
     path
         MRD HDF5 or ``.npz`` with noise.
     replicas
-        Pseudo-replicas to check the formula with; None: 200 for Cartesian scans, 20 for others.
+        Pseudo-replicas to check the formula with; None: 200 for Cartesian scans; 50 for others,
+        made of few noise scans (``recon.probes``).
     seed
         Of their noise.
 
@@ -225,8 +225,8 @@ def snr_of_dataset(dataset: Dataset, *, replicas: int | None = None, seed: int =
     snr = snr_of_noise_scan(images, gain, noise)
     inside = snr.values > OBJECT_THRESHOLD * snr.values.max()
     fraction = _independent_fraction(dataset)
-    count = replicas or (_REPLICAS if dataset.trajectory is None else _REPLICAS_NON_CARTESIAN)
-    replica = _replica_snr(dataset, samples, count, seed)
+    count = replicas or (_REPLICAS if dataset.trajectory is None else REPLICAS)
+    replica = _replica_snr(dataset, samples, images, count, seed)
     # Both have the same signal: only the noise estimates differ, that of the replicas voxel by voxel.
     ratio = float(np.median(replica.values[inside] / snr.values[inside]))
     return SnrReport(
@@ -238,7 +238,7 @@ def snr_of_dataset(dataset: Dataset, *, replicas: int | None = None, seed: int =
         bandwidth_ratio=noise.mean_bandwidth_ratio,
         mean_correlation=noise.mean_correlation,
         largest_correlation=noise.largest_correlation,
-        replica_ratio=ratio * median_deviation_correction(count - 1),
+        replica_ratio=ratio * median_deviation_correction(replica.degrees_of_freedom),
         replica_ratio_uncertainty=_MEDIAN
         * replica.relative_uncertainty
         / float(np.sqrt(max(1.0, fraction * int(inside.sum())))),
@@ -276,15 +276,6 @@ def _channel_images(
     return images, float(np.sqrt(np.sum(weights**2))), density
 
 
-def _transform(dataset: Dataset) -> Callable[[NDArray[np.complex64]], NDArray[np.complex64]]:
-    """Return the linear map from samples to channel images, planned once."""
-    if dataset.trajectory is None:
-        return _inverse_fft
-    weights = density_of(dataset, dataset.trajectory)[0].astype(np.float32)
-    plan = NonUniformTransform(dataset.grid, dataset.trajectory)
-    return lambda samples: plan.adjoint(samples * weights)
-
-
 def _inverse_fft(samples: NDArray[np.complex64]) -> NDArray[np.complex64]:
     """Return the unitary transform of Cartesian k-space, shape (channel, z, y, x)."""
     centred = scipy.fft.ifftshift(samples, axes=(1, 2, 3))
@@ -301,14 +292,26 @@ def density_of(dataset: Dataset, trajectory: NDArray[np.float64]) -> tuple[NDArr
     return iterate_weights(dataset.grid, trajectory), "iterated"
 
 
-def _replica_snr(dataset: Dataset, samples: NDArray[np.complex64], replicas: int, seed: int) -> SnrMap:
+def _replica_snr(
+    dataset: Dataset,
+    samples: NDArray[np.complex64],
+    images: NDArray[np.complex64],
+    replicas: int,
+    seed: int,
+) -> SnrMap:
     """Return the pseudo-replica SNR of the root of the sum of squares."""
-    transform = _transform(dataset)
 
     def squares(noisy: NDArray[np.complex64]) -> NDArray[np.float32]:
-        return combine_squares(transform(noisy), correct_bias=False)
+        return combine_squares(noisy, correct_bias=False)
 
-    return snr_of_pseudo_replicas(squares, samples, replicas=replicas, seed=seed)
+    if dataset.trajectory is None:
+        return snr_of_pseudo_replicas(
+            lambda noisy: squares(_inverse_fft(noisy)), samples, replicas=replicas, seed=seed
+        )
+    weights = density_of(dataset, dataset.trajectory)[0]
+    transform = NonUniformTransform(dataset.grid, dataset.trajectory)
+    found = probe_noise(transform, weights, len(images), squares, images=images, replicas=replicas, seed=seed)
+    return found.snr(squares(images))
 
 
 def _independent_fraction(dataset: Dataset) -> float:

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from recon.snr import SnrMap, inverse_deviation_correction
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -56,6 +58,28 @@ class ProbedNoise:
     degrees_of_freedom: float
     replicas: int
     noise_scans: int
+
+    def snr(self, image: NDArray[np.inexact[Any]]) -> SnrMap:
+        """Return the SNR of the image that the noise belongs to; the bias of 1 / deviation is corrected.
+
+        Raises
+        ------
+        ValueError
+            The image has another shape.
+        """
+        if image.shape != self.deviation.shape:
+            raise ValueError(f"an image {image.shape} does not fit noise of {self.deviation.shape}")
+        noisy = self.deviation > 0
+        ratio = np.where(noisy, np.abs(image) / np.where(noisy, self.deviation, 1), 0)
+        return SnrMap(
+            np.asarray(
+                ratio * inverse_deviation_correction(round(self.degrees_of_freedom)), dtype=np.float32
+            ),
+            relative_uncertainty=float(1 / np.sqrt(2 * self.degrees_of_freedom)),
+            degrees_of_freedom=self.degrees_of_freedom,
+            method=f"{self.replicas} pseudo-replicas from {self.noise_scans} noise scans",
+            is_shared=False,
+        )
 
 
 def probe_noise(

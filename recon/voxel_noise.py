@@ -10,6 +10,8 @@ import numpy as np
 from coilbench.base.errors import MeasurementError
 from recon.combine import combine_roemer
 from recon.nufft import NonUniformTransform
+from recon.probes import probe_noise
+from recon.snr import Convention, Snr
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,10 +29,25 @@ class NoiseRatio:
         1 when both agree.
     uncertainty
         Standard uncertainty of ``ratio`` from the finite number of independent voxels.
+    degrees_of_freedom
+        Of the noise found, over all voxels.
+    method
+        How it was found.
+    convention
+        Of both: always ``"real-sd"``.
     """
 
     ratio: float
     uncertainty: float
+    degrees_of_freedom: float
+    method: str
+    convention: Convention = "real-sd"
+
+    def snr(self, predicted: Snr) -> Snr:
+        """Return the SNR by the noise that was found, from the one by the noise that was predicted."""
+        value = predicted.value / self.ratio
+        spread = np.hypot(predicted.uncertainty / self.ratio, value * self.uncertainty / self.ratio)
+        return Snr(value, float(spread), self.degrees_of_freedom, self.method, predicted.bias)
 
 
 def independent_fraction(images: ChannelImages) -> float:
@@ -77,29 +94,37 @@ def noise_of_repeated_scans(
         Fewer than ten independent voxels.
     """
     difference = combine_roemer(first.images - second.images, sensitivities).real / np.sqrt(2.0)
-    return _ratio(difference, first, sensitivities, region)
+    return _ratio(difference, first, sensitivities, region, "difference of two scans, all voxels")
 
 
 def noise_of_pseudo_replica(
     images: ChannelImages, sensitivities: NDArray[np.complex64], region: NDArray[np.bool_], *, seed: int = 0
 ) -> NoiseRatio:
-    """Return the noise of one synthetic noise scan, reconstructed like the data, over the predicted one.
+    """Return the noise of pseudo-replicas of one synthetic noise scan over the predicted one.
 
-    Robson et al., Magn Reson Med 60:895 (2008), averaged over voxels instead of replicas.
+    Averaged over voxels, which are many: one scan's channels, recombined, tell the ratio.
 
     Raises
     ------
     MeasurementError
         Fewer than ten independent voxels.
     """
-    generator = np.random.default_rng(seed)
-    transform = NonUniformTransform(images.grid, images.positions)
-    noise = np.empty_like(images.images)
-    for channel in noise:
-        parts = generator.standard_normal((images.weights.size, 2), dtype=np.float32)
-        samples = parts.view(np.complex64)[:, 0] * images.weights
-        channel[:] = transform.adjoint(samples[None])[0]
-    return _ratio(combine_roemer(noise, sensitivities).real, images, sensitivities, region)
+    found = probe_noise(
+        NonUniformTransform(images.grid, images.positions),
+        images.weights,
+        images.channels,
+        lambda noise: combine_roemer(noise, sensitivities),
+        noise_scans=1,
+        seed=seed,
+    )
+    return _ratio(
+        found.deviation,
+        images,
+        sensitivities,
+        region,
+        "pseudo-replicas, all voxels",
+        degrees_of_freedom=found.degrees_of_freedom,
+    )
 
 
 def _ratio(
@@ -107,13 +132,17 @@ def _ratio(
     images: ChannelImages,
     sensitivities: NDArray[np.complex64],
     region: NDArray[np.bool_],
+    method: str,
+    *,
+    degrees_of_freedom: float = 1.0,
 ) -> NoiseRatio:
+    """Return deviations, or one draw of real noise, over the prediction: root of the mean of squares."""
     independent = float(np.count_nonzero(region)) * independent_fraction(images)
     if independent < 10:
         raise MeasurementError(
             f"a region of {independent:.1f} independent voxels is too small to judge noise"
         )
     unit = noise[region] / predicted_deviation(images, sensitivities)[region]
-    return NoiseRatio(
-        float(np.sqrt(np.mean(np.square(unit, dtype=np.float64)))), float(1 / np.sqrt(2 * independent))
-    )
+    freedom = degrees_of_freedom * independent
+    ratio = float(np.sqrt(np.mean(np.square(unit, dtype=np.float64))))
+    return NoiseRatio(ratio, float(1 / np.sqrt(2 * freedom)), freedom, method)

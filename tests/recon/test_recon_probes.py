@@ -12,10 +12,12 @@ from recon.combine import combine_roemer, combine_squares
 from recon.density import spoke_weights
 from recon.encoding import SenseEncoding
 from recon.grid import Grid
+from recon.live import ChannelImages
 from recon.nufft import NonUniformTransform
 from recon.off_resonance import OffResonanceTransform
 from recon.probes import grid_noise, noise_scans_needed, probe_noise, white_samples
 from recon.snr import pseudo_replica_noise
+from recon.voxel_noise import noise_of_pseudo_replica
 
 SPOKES, SAMPLES = 150, 20
 
@@ -35,6 +37,12 @@ def scan(channels, seed=0):
         for k, place in enumerate(places)
     ]
     return transform, weights, np.stack(fields).astype(np.complex64)
+
+
+def positions_of(transform):
+    """Return k in 1/m as (kx, ky, kz), shape (point, 3)."""
+    steps = 2 * np.pi * np.array(transform.grid.spacing)
+    return np.ascontiguousarray((transform.phases / steps[:, None].astype(np.float32))[::-1].T)
 
 
 def closed_form(weights, sensitivities):
@@ -201,6 +209,44 @@ def test_gridded_noise_has_the_same_deviation_in_every_voxel():
     noise = grid_noise(transform, weights.ravel(), 40, np.random.default_rng(8))
     power = np.mean(np.abs(noise) ** 2) / (2 * np.sum(weights.astype(np.float64) ** 2))
     assert power == pytest.approx(1, abs=4 / np.sqrt(noise.size / 4))
+
+
+def test_noise_ratio_of_one_noise_scan_is_one_and_scatters_as_it_says():
+    """A region's noise over its prediction, 12 seeds: mean 1 to 4 standard errors, chi-square within 0.1 %."""
+    transform, weights, sensitivities = scan(4)
+    images = ChannelImages(
+        images=np.zeros_like(sensitivities),
+        grid=transform.grid,
+        noise_gain=float(np.linalg.norm(weights)),
+        spokes=SPOKES,
+        positions=positions_of(transform),
+        weights=weights.ravel(),
+        noise=None,
+    )
+    region = transform.grid.distances((0.0, 0.0, 0.0)) < 0.09
+    found = [noise_of_pseudo_replica(images, sensitivities, region, seed=seed) for seed in range(12)]
+    pulls = [(ratio.ratio - 1) / ratio.uncertainty for ratio in found]
+    assert found[0].uncertainty < 0.03
+    assert abs(np.mean(pulls)) < 4 / np.sqrt(12)
+    assert 1.8 < np.var(pulls, ddof=1) * 11 < 31.3
+
+
+def test_snr_map_has_the_mean_of_the_true_ratio_and_says_how_sure_it_is():
+    """An image of 20 noise deviations everywhere: the mean of image over found deviation is 20.
+
+    1 / deviation is too large by 3 % for 24 degrees of freedom; the tolerance is 4 standard errors, 1 %.
+    """
+    transform, weights, sensitivities = scan(4)
+    found = probe_noise(
+        transform, weights, 4, lambda images: combine_roemer(images, sensitivities), replicas=25, seed=9
+    )
+    snr = found.snr(20j * closed_form(weights, sensitivities))
+    assert snr.degrees_of_freedom >= 24
+    assert snr.relative_uncertainty == pytest.approx((2 * snr.degrees_of_freedom) ** -0.5)
+    error = snr.relative_uncertainty / np.sqrt(snr.values.size / 4)
+    assert snr.values.mean() == pytest.approx(20, rel=4 * error)
+    with pytest.raises(ValueError, match="does not fit"):
+        found.snr(np.ones((3, 4)))
 
 
 @pytest.mark.parametrize(
