@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from coilbench.base.errors import BenchFileError, CoilbenchError, MeasurementError
+from coilbench.base.errors import CoilbenchError, MeasurementError
 from coilbench.base.events import Event, EventSink, ignore
-from coilbench.image_snr import is_image
 from coilbench.procedures.qc import control_quality, keep_quality, read_quality
 from coilbench.procedures.quantify import quantify_scan
 from coilbench.stored_run import is_run, open_run, read_scan
@@ -15,6 +14,9 @@ from coilbench.stored_run import is_run, open_run, read_scan
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from matplotlib.figure import Figure
+
+    from coilbench.base.verdict import Judged, Verdict
     from coilbench.procedures.qc import QualityBaseline, QualityControl
     from coilbench.stored_run import StoredRun
 
@@ -42,6 +44,22 @@ class QualityReport:
     baseline: str | None
     kept: Path
     remarks: tuple[str, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of quality control."""
+        return self.quality.verdict
+
+    @property
+    def judged(self) -> tuple[Judged, ...]:
+        """What had a limit."""
+        return self.quality.judged
+
+    def figure(self) -> Figure:
+        """Return the picture of each channel's noise and signal."""
+        from coilbench.report.quality_section import channel_levels_figure
+
+        return channel_levels_figure(self.quality.fingerprint)
 
     def lines(self) -> tuple[str, ...]:
         """Return what stands under the table: faulty channels first."""
@@ -80,11 +98,6 @@ def quality_report(
     StorageError
         The disk refused.
     """
-    if not is_run(path):
-        what = "an image holds no channels and no noise scan" if is_image(path) else "no bench.toml is in it"
-        raise BenchFileError(
-            f"{path}: {what}; quality control needs a run folder, as `coilbench run` makes it"
-        )
     run = open_run(path)
     before, remark = (
         oldest_baseline(run) if baseline is None else (read_quality(open_run(baseline).folder), "")

@@ -150,6 +150,27 @@ def kelvin(text: str | None, /) -> float | None:
     return value
 
 
+def metres(option: str, text: str | None, /) -> float | None:
+    """Return a length in m; None stays None.
+
+    Raises
+    ------
+    BenchFileError
+        It is no length between 1 mm and 10 m.
+    """
+    from coilbench.base.units import parse_quantity
+
+    if text is None:
+        return None
+    try:
+        value = parse_quantity(text, "m")
+    except ValueError as error:
+        raise BenchFileError(f"{option}: {error}") from None
+    if not 1e-3 < value < 10.0:
+        raise BenchFileError(f"{option} is a length between 1 mm and 10 m, such as '256 mm'; got {text!r}")
+    return value
+
+
 def finish(outcome: Outcome, *, as_json: bool, next_steps: tuple[str, ...]) -> NoReturn:
     """Print the record, or the verdict table and where to look, and leave with the verdict's exit code."""
     from coilbench.verdict_table import print_verdict

@@ -4,63 +4,121 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from coilbench.base.events import Event
-from coilbench.commands.options import Json, watched
+from coilbench.commands.options import Json, metres, watched
+
+if TYPE_CHECKING:
+    from coilbench.base.events import EventSink
+    from coilbench.foreign_qc import ForeignQuality
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
+RunOrData = Annotated[
+    list[Path],
+    typer.Argument(
+        help="A run folder; or raw data with a noise scan (MRD, .npz); or 1 or 2 images (DICOM, NIfTI)."
+    ),
+]
+Bench = Annotated[
+    Path | None, typer.Option(help="Bench file whose limits [qc] judge foreign data; else the default ones.")
+]
+FieldOfView = Annotated[
+    str | None, typer.Option(help="Such as '256 mm', of raw data whose file does not say it.")
+]
 
 
 def report(
-    path: RunFolder,
+    paths: RunOrData,
     out: Annotated[
-        Path | None, typer.Option(help="HTML file; by default report.html in the run folder, written anew.")
+        Path | None,
+        typer.Option(help="HTML file; by default report.html in the run folder, or NAME-report.html."),
     ] = None,
+    bench: Bench = None,
+    field_of_view: FieldOfView = None,
     as_json: Json = False,
 ) -> None:
-    """Analyse a finished run again from its raw data and write its report; the record stays as it was."""
+    """Analyse a finished run again and write its report (its record stays), or report on foreign data."""
+    from coilbench.foreign_qc import write_foreign_report
     from coilbench.outcome import EXIT_CODES
     from coilbench.reanalysis import reanalyse, rewrite_report
     from coilbench.session import jsonable
+    from coilbench.stored_run import is_run
     from coilbench.verdict_table import print_judged
 
     with watched(quiet=as_json) as watcher:
-        again = reanalyse(path, watcher)
-        page = rewrite_report(again, out)
+        if len(paths) == 1 and is_run(paths[0]):
+            again = reanalyse(paths[0], watcher)
+            page, verdict, judged = rewrite_report(again, out), again.verdict, again.judged
+            lines: tuple[str, ...] = (*again.truths, *again.remarks)
+            values = again.values()
+        else:
+            found = _foreign(paths, None, bench, field_of_view, watcher)
+            page, verdict, judged = write_foreign_report(found, paths[0], out), found.verdict, found.judged
+            lines, values = found.lines(), found.values()
     if as_json:
-        print(json.dumps(jsonable({"schema": 1, **again.values(), "report": str(page)}), allow_nan=False))
+        print(json.dumps(jsonable({"schema": 1, **values, "report": str(page)}), allow_nan=False))
     else:
-        print_judged(Console(), again.verdict, again.judged, (*again.truths, *again.remarks))
+        print_judged(Console(), verdict, judged, lines)
         print(f"\nReport: {page}")
-    raise typer.Exit(EXIT_CODES[again.verdict])
+    raise typer.Exit(EXIT_CODES[verdict])
 
 
 def qc(
-    path: RunFolder,
+    paths: RunOrData,
     baseline: Annotated[
         Path | None,
-        typer.Option(help="Run folder to compare with; by default the oldest of the same coil beside it."),
+        typer.Option(
+            help="Run folder, or data of the same kind, to compare with; by default the oldest run of the "
+            "same coil beside a run."
+        ),
+    ] = None,
+    bench: Bench = None,
+    field_of_view: FieldOfView = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Draw channel levels (run) or the outline (foreign): .svg, .png."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Control a run's quality: channels against their baseline, uniformity, streaks, geometry, sharpness."""
+    """Control quality: channels against their baseline, uniformity, ghosts, geometry, sharpness."""
     from coilbench.offline_qc import quality_report
     from coilbench.outcome import EXIT_CODES
+    from coilbench.report.canvas import write_figure
     from coilbench.session import jsonable
+    from coilbench.stored_run import is_run
     from coilbench.verdict_table import print_judged
 
     with watched(quiet=as_json) as watcher:
-        found = quality_report(path, baseline, watcher)
-    verdict = found.quality.verdict
+        found = (
+            quality_report(paths[0], baseline, watcher)
+            if len(paths) == 1 and is_run(paths[0])
+            else _foreign(paths, baseline, bench, field_of_view, watcher)
+        )
+        if plot is not None:
+            write_figure(plot, found.figure())
     if as_json:
         print(json.dumps(jsonable(found.values()), allow_nan=False))
     else:
-        print_judged(Console(), verdict, found.quality.judged, found.lines())
-    raise typer.Exit(EXIT_CODES[verdict])
+        print_judged(Console(), found.verdict, found.judged, found.lines())
+    raise typer.Exit(EXIT_CODES[found.verdict])
+
+
+def _foreign(
+    paths: list[Path],
+    baseline: Path | None,
+    bench: Path | None,
+    field_of_view: str | None,
+    watcher: EventSink,
+) -> ForeignQuality:
+    """Return the quality control of foreign data."""
+    from coilbench.foreign_qc import foreign_quality, limits_of
+
+    extent = metres("--field-of-view", field_of_view)
+    return foreign_quality(paths, limits_of(bench), baseline, watcher, field_of_view=extent)
 
 
 def trend(

@@ -10,6 +10,8 @@ from coilbench.report.canvas import COLOURS, new_figure
 from coilbench.report.page import Rows, Section
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.figure import Figure
 
     from coilbench.procedures.qc import QualityControl
@@ -33,14 +35,19 @@ def quality_section(quality: QualityControl, baseline: str | None, /) -> Section
         else "There is no baseline yet; `coilbench qc` on a later run compares with this one."
     )
     findings = Rows(("what was found",), tuple((line,) for line in quality.statements))
-    rows = tuple(_row(one) for one in quality.quantities)
-    table = Rows(("quantity", "where", "value", "u", "limit", "verdict"), rows)
+    table = quantity_rows(quality.quantities)
     drawing = (
         "Each channel's own noise and signal, relative to the median channel",
         channel_levels_figure(quality.fingerprint),
     )
     tables = (findings, table) if quality.statements else (table,)
     return Section("Quality control", against, (drawing,), tables)
+
+
+def quantity_rows(quantities: Sequence[Quantity], /) -> Rows:
+    """Return quantities as a table: place, value with its standard uncertainty, limit and verdict."""
+    rows = tuple(_row(one) for one in quantities)
+    return Rows(("quantity", "where", "value", "u", "limit", "verdict"), rows)
 
 
 def channel_levels_figure(fingerprint: ArrayFingerprint, /) -> Figure:

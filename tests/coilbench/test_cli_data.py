@@ -210,7 +210,6 @@ def test_two_niftis_of_known_noise_have_their_snr(record, tmp_path) -> None:
         ("noise", "an image holds no noise scan"),
         ("tsc", "give a run folder"),
         ("recon", "is an image already"),
-        ("report", "no run folder"),
         ("export", "no run folder"),
     ],
 )

@@ -69,7 +69,10 @@ def test_a_run_without_quality_control_is_no_baseline(runs, run_here, tmp_path) 
     assert "holds no quality control" in done.text
 
 
-def test_what_holds_no_channels_is_refused(shared_data, run_here) -> None:
-    done = run_here("qc", shared_data / "phantom_dicom" / "ge" / "IM-0003-0001.dcm")
+def test_a_run_draws_its_channels_and_takes_no_second_path(runs, qc, run_here, tmp_path) -> None:
+    later = runs / "2026-03-02T07-00-00Z_small_0002"
+    qc(later, "--plot", tmp_path / "levels.png")
+    assert (tmp_path / "levels.png").read_bytes().startswith(b"\x89PNG")
+    done = run_here("qc", later, later)
     assert done.code == 3
-    assert "no channels and no noise scan" in done.text
+    assert "one file of raw data is taken" in done.text
