@@ -11,6 +11,7 @@ from circuit_rows import CIRCUIT_ROWS
 from gridding_rows import ROWS as GRIDDING_ROWS
 from magnetics_rows import MAGNETICS_ROWS
 from noise_rows import ROWS as NOISE_ROWS
+from probe_rows import ROWS as PROBE_ROWS
 from recon_rows import ROWS as RECON_ROWS
 from resonance_rows import RESONANCE_ROWS
 from table import Row, compare
@@ -102,10 +103,11 @@ ROWS: Final[Mapping[str, Callable[[], Row]]] = MappingProxyType(
         **GRIDDING_ROWS,
         **MAGNETICS_ROWS,
         **NOISE_ROWS,
+        **PROBE_ROWS,
         **TSC_ROWS,
         **TUNING_ROWS,
         **RECON_ROWS,
     }
 )
-#: Rows that take minutes beside slow peers: they run only when named.
-WHEN_NAMED: Final = frozenset({*RECON_ROWS, *GRIDDING_ROWS})
+#: Rows that take minutes, most beside slow peers: they run only when named.
+WHEN_NAMED: Final = frozenset({*RECON_ROWS, *GRIDDING_ROWS, *PROBE_ROWS})
