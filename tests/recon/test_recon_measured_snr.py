@@ -51,7 +51,7 @@ def decays(glycol):
 
 
 def echo(decay: np.ndarray, dwell: float, echo_time: float) -> tuple[int, float]:
-    """Return the sample at which the coupled lines meet first, and J in Hz from the distance of the echoes."""
+    """Return the sample where the coupled lines first meet, and J in Hz from the distance of the echoes."""
     spacing = round(0.75 * (1 / COUPLING - echo_time) / dwell)
     peaks, _ = scipy.signal.find_peaks(decay, height=0.5 * decay.max(), distance=spacing)
     period = float(np.mean(np.diff(peaks[:10]))) * dwell
@@ -97,7 +97,8 @@ def test_13c_receive_filter_is_found_from_the_noise_scan_alone(glycol):
 def test_13c_decay_ends_in_the_noise_of_the_noise_scan(glycol):
     """The last 124 samples of all 576 decays have its power, which 1024 samples know to 3 %.
 
-    Its authors' scans show 0.97 to 1.02. It is the noise of the whole band, filter skirts included, so no bandwidth ratio comes in.
+    Its authors' scans show 0.97 to 1.02. It is the noise of the whole band, filter skirts included, so no
+    bandwidth ratio comes in.
     """
     signal, noise, _ = glycol
     ratio = np.mean(np.abs(signal[900:]) ** 2) / np.mean(np.abs(noise) ** 2)
