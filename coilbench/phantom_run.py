@@ -139,7 +139,7 @@ def conclude(measured: Measured, folder: RunFolder, /) -> Outcome:
     grid = measured.scanned.images[0].grid
     quantified = measured.quantified
     for name, image, unit in (
-        ("image.nii.gz", quantified.snr, "SNR (real-part sigma)"),
+        ("image.nii.gz", quantified.snr.values, "SNR (real-part sigma)"),
         ("tsc.nii.gz", quantified.tsc.concentration, "Na mmol/L"),
         ("tsc_u_noise.nii.gz", quantified.tsc.noise, "standard uncertainty of Na by noise, mmol/L"),
         ("tsc_u_systematic.nii.gz", quantified.tsc.systematic, "systematic uncertainty of Na, mmol/L"),
@@ -180,9 +180,9 @@ def judge_run(measured: Measured, /) -> tuple[Judged, ...]:
         judge("spokes clipped or incomplete", measured.scanned.flagged, "", at_most=0),
         judge(
             "SNR of the background, median",
-            quantified.median_snr,
+            quantified.background_snr.value,
             "",
-            uncertainty=2.0 * quantified.median_snr * quantified.pseudo_replica.uncertainty,
+            uncertainty=2.0 * quantified.background_snr.uncertainty,
             at_least=limits.snr_minimum,
         ),
         *judge_vials(file, quantified.tsc),

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 #: Version of each algorithm; raised when the same data would give another number.
 ALGORITHMS: Final = {
-    "limits of the bench file": "1",
+    "limits of the bench file": "2",
     "noise pre-scan": "1",
-    "SNR units, whitened Roemer": "1",
+    "SNR units, whitened Roemer": "2",
     "sodium by reference vials": "2",
 }
 #: Of 10 log10(power): 10 / ln(10).
@@ -70,9 +70,16 @@ def _noise(noise: NoiseModel) -> list[Quantity]:
 
 def _signal(quantified: Quantified, noise: NoiseModel) -> list[Quantity]:
     by = _by("SNR units, whitened Roemer")
-    level = 20 * np.log10(np.maximum(quantified.channel_snr, 1e-12) * noise.sigma)
-    found = _channels("SNR of the background, channel alone", quantified.channel_snr, by)
-    return found + _channels("signal of the background, channel alone", level, by, unit="dB(V)")
+    values = np.array([snr.value for snr in quantified.channel_snr])
+    spread = np.array([snr.uncertainty for snr in quantified.channel_snr])
+    heard = values > 0
+    level = 20 * np.log10(np.where(heard, values, np.nan) * noise.sigma)
+    # of 20 log10(SNR); the noise scan's error is common to SNR and sigma, and small beside this
+    decibel = 2 * _DECIBEL * spread / np.where(heard, values, np.nan)
+    found = _channels("SNR of the background, channel alone", values, by, spread=spread)
+    return found + _channels(
+        "signal of the background, channel alone", level, by, unit="dB(V)", spread=decibel
+    )
 
 
 def _sodium(quantified: Quantified) -> list[Quantity]:
@@ -102,9 +109,23 @@ def _sodium(quantified: Quantified) -> list[Quantity]:
     return found
 
 
-def _channels(name: str, values: NDArray[np.float64], by: _Source, *, unit: str = "") -> list[Quantity]:
+def _channels(
+    name: str,
+    values: NDArray[np.float64],
+    by: _Source,
+    *,
+    unit: str = "",
+    spread: NDArray[np.float64] | None = None,
+) -> list[Quantity]:
     return [
-        Quantity(name, finite(float(value)), unit, place=_channel(number), **by)
+        Quantity(
+            name,
+            finite(float(value)),
+            unit,
+            None if spread is None else finite(float(spread[number])),
+            place=_channel(number),
+            **by,
+        )
         for number, value in enumerate(values)
     ]
 

@@ -137,14 +137,18 @@ def truths(measured: Measured, /) -> tuple[str, ...]:
 
 def _snr_line(quantified: Quantified) -> str:
     """Return the background's SNR by prediction, by pseudo-replica, and from two scans if there are two."""
-    value, said = quantified.median_snr, []
+    stated, said = quantified.background_snr, []
     for found, how in (
         (quantified.pseudo_replica, "by pseudo-replica"),
         (quantified.repeated_scans, "from two scans"),
     ):
         if found is not None:
-            said.append(f"{value / found.ratio:.3f} ± {2 * value * found.uncertainty:.3f} {how}")
-    return f"SNR of the background {value:.3f} in SNR units; {'; '.join(said)} (± 95 %)."
+            snr = found.snr(stated)
+            said.append(f"{snr.value:.3f} ± {2 * snr.uncertainty:.3f} {how}")
+    return (
+        f"SNR of the background {stated.value:.3f} ± {2 * stated.uncertainty:.3f} in SNR units; "
+        f"{'; '.join(said)} (± 95 %)."
+    )
 
 
 def _true_concentrations(file: BenchFile) -> dict[str, float]:
@@ -196,8 +200,8 @@ def run_record(
         },
         "snr": {
             "convention": "real-sd",
-            "background_median": quantified.median_snr,
-            "channel_rms": quantified.channel_snr,
+            "background": quantified.background_snr.plain(),
+            "channels": [snr.plain() for snr in quantified.channel_snr],
             "pseudo_replica_noise_ratio": quantified.pseudo_replica,
             "repeated_scans_noise_ratio": quantified.repeated_scans,
         },

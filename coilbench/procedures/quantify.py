@@ -9,13 +9,18 @@ import numpy as np
 
 from coilbench.base.verdict import Judged, judge
 from coils.covariance import compare_covariance, noise_covariance
-from recon.combine import snr_units
 from recon.phantom import Material, Phantom, Tolerance, Vial
 from recon.regions import background_mask, body_mask
 from recon.relaxation import Relaxation
+from recon.snr import channel_snr, snr_of_noise_scan
 from recon.tsc import Protocol, quantify
 from recon.tsc.registration import register
-from recon.voxel_noise import NoiseRatio, noise_of_pseudo_replica, noise_of_repeated_scans
+from recon.voxel_noise import (
+    NoiseRatio,
+    independent_fraction,
+    noise_of_pseudo_replica,
+    noise_of_repeated_scans,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from coils.covariance import CovarianceComparison
     from recon.live import ChannelImages
     from recon.noise import NoiseModel
+    from recon.snr import Snr, SnrMap
     from recon.tsc import TscResult
 
 
@@ -58,23 +64,28 @@ class Quantified:
     Parameters
     ----------
     snr
-        Image in SNR units (real-part sigma), shape (z, y, x).
-    median_snr
-        Of the background compartment, away from all walls.
+        Of every voxel, by the noise scan, shape (z, y, x).
+    background_snr
+        Median over the background compartment, away from all walls.
     channel_snr
-        Root-mean-square SNR of each channel's image there, the noise's own share removed, shape (channel,).
+        Of each receive channel's own image there (not whitened: channel 5 is receiver 5), root mean square.
     pseudo_replica, repeated_scans
         Noise found over noise predicted; the latter only where the scan was repeated.
     tsc
         Concentrations with their uncertainty budget, and the map.
     """
 
-    snr: NDArray[np.float32]
-    median_snr: float
-    channel_snr: NDArray[np.float64]
+    snr: SnrMap
+    background_snr: Snr
+    channel_snr: tuple[Snr, ...]
     pseudo_replica: NoiseRatio
     repeated_scans: NoiseRatio | None
     tsc: TscResult
+
+    @property
+    def median_snr(self) -> float:
+        """Value of ``background_snr``."""
+        return self.background_snr.value
 
 
 def check_noise(
@@ -181,15 +192,15 @@ def quantify_scan(file: BenchFile, scanned: Scanned, /) -> Quantified:
     lying = phantom.moved(found.pose)
     body = body_mask(first.grid, lying)
     background = background_mask(first.grid, lying)
-    snr = snr_units(first.images, tsc.sensitivities, first.noise_gain)
-    power = np.mean(np.abs(first.images[:, background] / np.float32(first.noise_gain)) ** 2, axis=1)
+    fraction = independent_fraction(first)
+    snr = snr_of_noise_scan(first.images, first.noise_gain, scanned.noise, sensitivities=tsc.sensitivities)
     repeated = None
     if len(scanned.images) > 1:
         repeated = noise_of_repeated_scans(first, scanned.images[1], tsc.sensitivities, body)
     return Quantified(
-        snr=snr.astype(np.float32),
-        median_snr=float(np.median(snr[background])),
-        channel_snr=np.sqrt(np.maximum(power.astype(np.float64) - 2.0, 0.0)),
+        snr=snr,
+        background_snr=snr.median(background, independent_fraction=fraction),
+        channel_snr=channel_snr(first, scanned.noise, background, independent_fraction=fraction),
         pseudo_replica=noise_of_pseudo_replica(first, tsc.sensitivities, body),
         repeated_scans=repeated,
         tsc=tsc,

@@ -9,11 +9,13 @@ import numpy as np
 from coilbench.base.units import engineering
 from coilbench.report import scan_figures
 from coilbench.report.page import Rows, Section
-from recon.fingerprint import unwhitened
 from recon.noise import correlation_uncertainty
+from recon.snr import channel_snr_map
 from recon.tsc.quantification import NOT_MEASURED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from coilbench.procedures.scan import Scanned
     from recon.live import ChannelImages
     from recon.noise import NoiseModel
+    from recon.snr import Snr
     from recon.tsc import TscResult
 
 #: Contributions below this standard uncertainty in mmol/L are left out of the table.
@@ -38,9 +41,7 @@ def noise_figure(noise: NoiseModel, check: NoiseCheck | None, /) -> Figure:
     return scan_figures.correlation_figure(noise.correlation, predicted, deviation)
 
 
-def noise_section(
-    noise: NoiseModel, check: NoiseCheck | None, channel_snr: NDArray[np.float64] | None, /
-) -> Section:
+def noise_section(noise: NoiseModel, check: NoiseCheck | None, channel_snr: Sequence[Snr], /) -> Section:
     """Return the receivers' noise, channel by channel, beside the one that the S-matrix predicts.
 
     Parameters
@@ -50,7 +51,7 @@ def noise_section(
     check
         Its comparison with the prediction; None: there is no S-matrix.
     channel_snr
-        Of each channel alone, shape (channel,); None: not known.
+        Of each receive channel alone; empty: not known.
     """
     columns: list[tuple[str, list[str]]] = [
         ("channel", [str(channel + 1) for channel in range(noise.channels)]),
@@ -65,8 +66,9 @@ def noise_section(
         ("I/Q variance (1: ideal)", [f"{value:.3f}" for value in noise.quadrature_ratio]),
         ("|mean| / σ", [f"{value:.4f}" for value in noise.offset]),
     ]
-    if channel_snr is not None:
-        columns.append(("SNR alone", [f"{value:.2f}" for value in channel_snr]))
+    if channel_snr:
+        alone = [f"{snr.value:.2f} ± {2 * snr.uncertainty:.2f}" for snr in channel_snr]
+        columns.append(("SNR alone (± 95 %)", alone))
     headings = tuple(heading for heading, _ in columns)
     rows = tuple(zip(*(values for _, values in columns), strict=True))
     text = f"Pre-scan with the RF amplifier off, {noise.samples} samples a channel"
@@ -97,7 +99,7 @@ def image_section(quantified: Quantified, first: ChannelImages, radius: float, /
         Of the phantom, m.
     """
     spacing = first.grid.spacing
-    snr = quantified.snr
+    snr = quantified.snr.values
     slices = scan_figures.slices_figure(snr, spacing[2], radius, "SNR", "", float(np.max(snr)))
     figures = [
         ("SNR in transverse slices", slices),
@@ -114,7 +116,7 @@ def image_section(quantified: Quantified, first: ChannelImages, radius: float, /
     return Section("Image", text, tuple(figures))
 
 
-def channel_snr_slice(images: ChannelImages, /) -> NDArray[np.float64]:
+def channel_snr_slice(images: ChannelImages, /) -> NDArray[np.float32]:
     """Return each channel's own magnitude over its own noise in the middle slice, shape (channel, y, x).
 
     Raises
@@ -124,12 +126,8 @@ def channel_snr_slice(images: ChannelImages, /) -> NDArray[np.float64]:
     """
     if images.noise is None:
         raise ValueError("an SNR needs the noise model of the images")
-    middle = images.images[:, images.grid.shape[0] // 2 : images.grid.shape[0] // 2 + 1]
-    raw = unwhitened(np.ascontiguousarray(middle), images.noise)[:, 0]
-    density = np.real(np.diagonal(images.noise.image_covariance(images.noise.dwell_time)))
-    deviation = np.sqrt(density / 2) * images.noise_gain
-    snr: NDArray[np.float64] = np.abs(raw) / deviation[:, None, None]
-    return snr
+    middle = images.images[:, images.grid.shape[0] // 2]
+    return channel_snr_map(np.ascontiguousarray(middle), images.noise_gain, images.noise).values
 
 
 def sodium_section(file: BenchFile, scanned: Scanned, tsc: TscResult, /) -> Section:

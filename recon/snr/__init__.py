@@ -13,7 +13,7 @@ from recon.snr.background import (
     snr_of_background,
 )
 from recon.snr.difference import snr_of_difference, snr_of_difference_per_region
-from recon.snr.noise_scan import channel_snr, snr_of_noise_scan
+from recon.snr.noise_scan import channel_snr, channel_snr_map, snr_of_noise_scan, unwhitening
 from recon.snr.record import (
     CONVENTION,
     Convention,
@@ -33,6 +33,7 @@ __all__ = [
     "accepted_correlation",
     "background_factors",
     "channel_snr",
+    "channel_snr_map",
     "correlation_bias",
     "inverse_deviation_correction",
     "median_deviation_correction",
@@ -45,4 +46,5 @@ __all__ = [
     "snr_of_replicas",
     "snr_of_smoothing",
     "snr_of_smoothing_as_hazen",
+    "unwhitening",
 ]

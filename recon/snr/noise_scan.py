@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from recon.live import ChannelImages
     from recon.noise import NoiseModel
+
+#: How a receive channel's own SNR is measured.
+_CHANNEL: Final = "SNR units, one channel, not whitened"
 
 
 def snr_of_noise_scan(
@@ -88,8 +91,26 @@ def channel_snr(
         # u(mean square) = 2 sqrt(SNR² + 1) / sqrt(n) from noise (noncentral chi-square, 2 n degrees)
         scatter = np.sqrt((value**2 + 1.0) / independent) / max(value, 1.0)
         uncertainty = float(np.hypot(scatter, spread * value))
-        found.append(Snr(value, uncertainty, _freedom(spread), "SNR units, one channel, not whitened"))
+        found.append(Snr(value, uncertainty, _freedom(spread), _CHANNEL))
     return tuple(found)
+
+
+def channel_snr_map(images: NDArray[np.complex64], noise_gain: float, noise: NoiseModel) -> SnrMap:
+    """Return each receive channel's own SNR in every voxel, not whitened; shape of the images.
+
+    Parameters
+    ----------
+    images
+        Whitened, shape (channel, ...): all voxels or some.
+    noise_gain
+        Standard deviation of the real part of the noise in every channel image.
+    noise
+        That whitened them.
+    """
+    mixed = unwhitening(noise).astype(np.complex64) @ images.reshape(images.shape[0], -1)
+    values = np.abs(mixed).reshape(images.shape) / np.float32(noise_gain)
+    spread = 0.5 * noise.variance_uncertainty
+    return SnrMap(values, spread, _freedom(spread), _CHANNEL, is_shared=True, floor=1.0)
 
 
 def unwhitening(noise: NoiseModel) -> NDArray[np.complex128]:
