@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -290,6 +290,9 @@ class Phantom(Table):
     conductivity: float | None = Field(
         default=None, gt=0.0, lt=10.0, description="Of the ball at the Larmor frequencies, S/m."
     )
+    conductivity_tolerance: float = Field(
+        default=0.05, ge=0.0, lt=0.5, description="Relative standard uncertainty of the conductivity."
+    )
     permittivity: float = Field(default=80.0, ge=1.0, lt=200.0, description="Of the ball, relative.")
     materials: dict[str, Material]
     vials: tuple[Vial, ...]
@@ -395,18 +398,23 @@ class Sweep(Table):
     )
 
 
-class BenchFile(Table):
+class PhantomFile(Table):
+    """What foreign data must be told: the phantom, and by what it is judged."""
+
+    phantom: Phantom
+    limits: Limits = Limits()
+    qc: QualityLimits = QualityLimits()
+
+
+class BenchFile(PhantomFile):
     """The whole bench file."""
 
     name: str = Field(min_length=1, max_length=64)
     b0: Tesla = Field(description="Field of the magnet, T.")
     instruments: Instruments
     array: Array
-    phantom: Phantom
     scan: Scan = Scan()
     sweep: Sweep = Sweep()
-    limits: Limits = Limits()
-    qc: QualityLimits = QualityLimits()
 
     @model_validator(mode="after")
     def _scan_nucleus_is_in_the_array(self) -> BenchFile:
@@ -421,6 +429,9 @@ class BenchFile(Table):
         return NUCLEI[name].larmor_frequency(self.b0)
 
 
+_File = TypeVar("_File", bound=PhantomFile)
+
+
 def read_bench_file(path: Path, /) -> BenchFile:
     """Read and check a bench file.
 
@@ -429,6 +440,22 @@ def read_bench_file(path: Path, /) -> BenchFile:
     BenchFileError
         The file cannot be read or holds mistakes; the text lists all of them, each with its line.
     """
+    return _checked(path, *_read_toml(path), BenchFile)
+
+
+def read_phantom_file(path: Path, /) -> PhantomFile:
+    """Read the phantom and its limits from a bench file, or from a file that holds these tables alone.
+
+    Raises
+    ------
+    BenchFileError
+        The file cannot be read or holds mistakes; the text lists all of them, each with its line.
+    """
+    text, tables = _read_toml(path)
+    return _checked(path, text, tables, BenchFile if "instruments" in tables else PhantomFile)
+
+
+def _read_toml(path: Path) -> tuple[str, dict[str, object]]:
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -444,9 +471,14 @@ def read_bench_file(path: Path, /) -> BenchFile:
     except UnicodeDecodeError as error:
         raise BenchFileError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
     try:
-        return BenchFile.model_validate(tomllib.loads(text))
+        return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BenchFileError(f"{path}: is not TOML: {error}") from error
+
+
+def _checked(path: Path, text: str, tables: dict[str, object], model: type[_File]) -> _File:
+    try:
+        return model.model_validate(tables)
     except ValidationError as error:
-        mistakes = describe_mistakes(path, text, error, BenchFile)
+        mistakes = describe_mistakes(path, text, error, model)
         raise BenchFileError("\n".join(mistakes)) from None

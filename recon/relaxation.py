@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.constants import N_A, Boltzmann, hbar
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from coilbench.base.nuclei import Nucleus
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +78,29 @@ class Relaxation:
         e1 = np.exp(-repetition_time / (self.t1 * np.asarray(scale, dtype=np.float64)))
         magnetisation: NDArray[np.float64] = np.sin(angle) * (1 - e1) / (1 - np.cos(angle) * e1)
         return magnetisation
+
+
+def equilibrium_magnetisation(
+    nucleus: Nucleus, concentration: float, field: float, temperature: float
+) -> float:
+    """Return the magnetisation of spins in equilibrium in A/m, which is the moment in A m² of each m³.
+
+    Parameters
+    ----------
+    nucleus
+        Of the spins.
+    concentration
+        mol/m³, which is mmol/L.
+    field
+        B0 in T.
+    temperature
+        K.
+
+    Notes
+    -----
+    Curie's law, c N_A (gamma hbar)² I (I + 1) B0 / (3 k T): Abragam, The Principles of Nuclear Magnetism
+    (1961), chapter I.
+    """
+    moment = 2 * np.pi * nucleus.gamma_bar * hbar
+    square = moment**2 * nucleus.spin * (nucleus.spin + 1)
+    return float(concentration * N_A * square * field / (3 * Boltzmann * temperature))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.constants import Boltzmann
 
 from coils.magnetics.samples import wavenumber
 from coils.magnetics.sphere import full_wave_factor
@@ -104,6 +105,32 @@ def ultimate_snr_at_centre(sphere: Sphere, frequency: float, *, full_wave: bool 
     z = wavenumber(frequency, sphere.conductivity, sphere.permittivity) * sphere.radius
     at_centre = abs(complex(np.sin(z) / z))
     return float(static / (np.sqrt(full_wave_factor(sphere, frequency, 1)[0, 0]) * at_centre))
+
+
+def snr_of_moment(snr_per_unit: float, frequency: float, temperature: float) -> float:
+    """Return the SNR in one second of sampling of a transverse magnetic moment of 1 A m².
+
+    Parameters
+    ----------
+    snr_per_unit
+        T/A/√ohm, as of ``optimal_snr`` or ``ultimate_snr_at_centre``.
+    frequency
+        Hz.
+    temperature
+        Of what makes the noise, K.
+
+    Returns
+    -------
+    |signal| over the standard deviation of the noise's real part, 1/(A m² √s). N samples of dwell time t of
+    one moment have √(N t) times this.
+
+    Notes
+    -----
+    Peak emf ω m 2|B1-| per ampere by reciprocity over the RMS voltage √(4kTRB): the real part of a complex
+    envelope in a band B has the mean square of the voltage in it. Hoult and Richards, J. Magn. Reson. 24:71
+    (1976).
+    """
+    return float(2.0 * 2.0 * np.pi * frequency * snr_per_unit / np.sqrt(4.0 * Boltzmann * temperature))
 
 
 def _signals(

@@ -12,17 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from scipy.constants import Boltzmann, epsilon_0, mu_0
+from scipy.integrate import quad
+from scipy.special import spherical_jn
 
 from acquisition.playback import read_stream
+from coilbench.base.nuclei import nucleus
 from coilbench.bench import open_bench
 from coilbench.bench_file import read_bench_file
 from coilbench.procedures.quantify import phantom_model, quantify_scan
 from coilbench.procedures.scan import scan_phantom
 from coilbench.simulated_bench import bench_file_text
+from coilbench.ultimate_snr import ultimate_share
 from coils.covariance import snr_factor
 from coils.resonance import fit_resonance
 from drivers.protocols import Segment, SweepPlan
 from hil_fixtures.instruments.lab import Lab
+from hil_fixtures.physics import kspace
+from hil_fixtures.physics.network import Z0
+from hil_fixtures.physics.spins import equilibrium_magnetization, steady_state
 from recon.live import LiveReconstruction
 from recon.regions import body_mask
 from recon.voxel_noise import noise_of_pseudo_replica, noise_of_repeated_scans
@@ -36,6 +44,7 @@ if TYPE_CHECKING:
     from coilbench.bench_file import BenchFile
     from coilbench.procedures.quantify import Quantified
     from coilbench.procedures.scan import Scanned
+    from hil_fixtures.physics.world import World
 
 SCAN = {
     "field_of_view": 0.2,
@@ -56,6 +65,30 @@ class Case:
     scanned: Scanned
     result: Quantified
     factors: NDArray[np.float64]
+    centre_rate: float
+
+
+def centre_rate(world: World) -> float:
+    """Return the best SNR of 1 A m² at the centre in one second, of the world's own fields and noise."""
+    chain = world.receive_chain(world.frequencies[0])
+    field = np.array(
+        [kspace.receive_field(world.circuit.array, loop, np.zeros((1, 3)))[0] for loop in range(8)]
+    )
+    volts = chain.volts_per_flux() @ field
+    psi = chain.density * 2.0 * Z0 * 10.0 ** (chain.gain_db / 10.0)
+    return float(np.sqrt((volts.conj() @ np.linalg.solve(psi / 2.0, volts)).real))
+
+
+def ultimate_rate(radius: float, conductivity: float, permittivity: float, frequency: float) -> float:
+    """Return the ultimate SNR of 1 A m² at a ball's centre in one second at 293.15 K, by numerical integral.
+
+    Two linear l = 1 modes in quadrature, each losing sigma |E|² with E of |j1(kr)| in the ball.
+    """
+    omega = 2 * np.pi * frequency
+    k = np.sqrt(omega**2 * mu_0 * permittivity * epsilon_0 - 1j * omega * mu_0 * conductivity)
+    integral = quad(lambda r: abs(spherical_jn(1, k * r)) ** 2 * r**2, 0, radius, epsabs=0, epsrel=1e-10)[0]
+    resistance = conductivity * 8 * np.pi / 3 * integral / (4 * abs(k) ** 2 / (9 * omega**2))
+    return float(np.sqrt(2.0) * omega / np.sqrt(4 * Boltzmann * 293.15 * resistance))
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +105,10 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
             with open_bench(file) as bench:
                 scanned = scan_phantom(bench, folder)
             s = lab.world.scattering(np.array([lab.world.frequencies[0]]))[0, :8, :8]
+            rate = centre_rate(lab.world)
         array = file.array
         factors = snr_factor(s, array.preamplifier_noise_figure_db, temperature=array.temperature)
-        found[name] = Case(file, folder / "raw.mrd", scanned, quantify_scan(file, scanned), factors)
+        found[name] = Case(file, folder / "raw.mrd", scanned, quantify_scan(file, scanned), factors, rate)
     return found
 
 
@@ -149,6 +183,40 @@ def test_a_badly_tuned_array_gives_a_visibly_worse_image(cases: dict[str, Case])
     assert loss == pytest.approx(predicted, rel=0.15)
     assert np.linalg.norm(cases["other"].factors) == pytest.approx(np.linalg.norm(tuned.factors), rel=0.01)
     assert cases["other"].result.median_snr == pytest.approx(tuned.result.median_snr, rel=0.1)
+
+
+def test_the_share_of_the_ultimate_snr_is_that_of_the_worlds_fields_and_noise(cases: dict[str, Case]) -> None:
+    """Within 4 standard uncertainties, which are below 10 %; never above 1, and less for the bad array.
+
+    The world's best combination at the centre, from its own fields and noise density, over a numerical
+    integral of the ball's losses. The world's fields are quasi-static there: at most 2 % below full waves.
+    """
+    shares = {}
+    for name, case in cases.items():
+        found = ultimate_share(case.file, case.scanned, case.result)
+        phantom = case.file.phantom
+        assert phantom.conductivity is not None
+        rate = ultimate_rate(
+            phantom.radius,
+            phantom.conductivity,
+            phantom.permittivity,
+            case.file.larmor_frequency("23Na"),
+        )
+        expected = case.centre_rate / rate
+        assert abs(found.share - expected) < 4 * found.uncertainty + 0.02 * expected, (name, found, expected)
+        assert found.uncertainty < 0.1 * found.share
+        assert 0.2 < found.share < 1
+        shares[name] = found.share
+        # and both numbers by themselves: the bath of 30 mmol/L in a voxel of this scan
+        plan = case.scanned.plan
+        moment = equilibrium_magnetization(nucleus("23Na"), 30.0, 3.0, 293.15)
+        moment *= steady_state(plan.flip_angle, plan.repetition_time, 55e-3)
+        moment *= np.exp(-case.scanned.readout.echo_time / 50e-3)
+        voxel = moment * np.sqrt(case.scanned.dwell_time) / case.scanned.images[0].noise_gain
+        assert abs(found.measured.value - voxel * case.centre_rate) < 4 * found.measured.uncertainty
+        assert abs(found.ultimate - voxel * rate) < 4 * found.ultimate_uncertainty
+        assert found.ultimate_uncertainty < 0.06 * found.ultimate
+    assert shares["soldered"] < 0.9 * shares["tuned"]
 
 
 def test_sodium_is_right_over_the_wires_too(cases: dict[str, Case]) -> None:
