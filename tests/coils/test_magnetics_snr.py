@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.constants import N_A, hbar, k
 from scipy.special import spherical_jn
 
 from coils.magnetics.arrays import cylinder_array, ring
@@ -102,6 +103,35 @@ def test_waves_raise_the_ultimate_snr_little_at_sodium_and_by_a_third_at_protons
         ratio = ultimate_snr_at_centre(HEAD, f) / ultimate_snr_at_centre(HEAD, f, full_wave=False)
         assert ratio == pytest.approx(1 / np.sqrt(loss / (HEAD.radius**5 / 5)), rel=1e-8)
         assert ratio == pytest.approx(known, abs=5e-3)
+
+
+def test_waves_vanish_from_the_ultimate_snr_with_the_square_of_the_frequency() -> None:
+    """One linear mode in a 90 mm sphere: R/B² = 2 pi s w² a⁵ / 15 to 4e-5 at 1 MHz, to 4e-7 at 100 kHz.
+
+    Two such modes in quadrature receive, and B1- is half of what one makes: R/B² = 1 / (2 SNR²).
+    """
+    sphere = Sphere(0.09, 0.5)
+    for f, off in ((1e6, 4e-5), (1e5, 4e-7)):
+        static = 2 * np.pi * sphere.conductivity * (2 * np.pi * f) ** 2 * sphere.radius**5 / 15
+        found = 0.5 / ultimate_snr_at_centre(sphere, f) ** 2
+        assert found == pytest.approx(static, rel=off)
+        assert found != pytest.approx(static, rel=off / 2)
+
+
+def test_ultimate_snr_of_sodium_in_a_head_is_that_of_the_mode_integral() -> None:
+    """40 mmol/l in (4 mm)³ at the centre of a head, 310 K, per root of a hertz: five fields, three digits.
+
+    SNR = w M0 V 2 |B1-| / sqrt(4 k T R), M0 = c N_A (gamma hbar)² I (I + 1) B0 / 3 k T. The numbers were
+    computed elsewhere from the integral of |j1(k r)|² r², as of Ocali and Atalar (1998).
+    """
+    head, temperature, volume = Sphere(0.09, 0.5, permittivity=70.0), 310.0, 4e-3**3
+    gamma = 2 * np.pi * 11.262e6
+    for b0, known in ((1.5, 0.367), (3.0, 0.745), (4.7, 1.20), (7.0, 1.90), (9.4, 2.77)):
+        omega = gamma * b0
+        magnetisation = 40 * N_A * (gamma * hbar) ** 2 * 1.5 * 2.5 * b0 / (3 * k * temperature)
+        per_ampere = ultimate_snr_at_centre(head, omega / (2 * np.pi))
+        snr = omega * magnetisation * volume * 2 * per_ampere / np.sqrt(4 * k * temperature)
+        assert snr == pytest.approx(known, rel=2.5e-3)
 
 
 @pytest.mark.parametrize("full_wave", [False, True])
