@@ -177,4 +177,4 @@ def sodium_report(path: Path, on_event: EventSink = ignore, /) -> SodiumReport:
         for remark in remarks:
             error.add_note(remark)
         raise
-    return SodiumReport(run, scanned, quantified, judge_vials(run.file, quantified.tsc), remarks)
+    return SodiumReport(run, scanned, quantified, judge_vials(run.file, quantified.tsc.vials), remarks)

@@ -185,6 +185,6 @@ def judge_run(measured: Measured, /) -> tuple[Judged, ...]:
             uncertainty=2.0 * quantified.background_snr.uncertainty,
             at_least=limits.snr_minimum,
         ),
-        *judge_vials(file, quantified.tsc),
+        *judge_vials(file, quantified.tsc.vials),
         *measured.quality.judged,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,11 @@ from recon.voxel_noise import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from coilbench.bench_file import BenchFile
+    from coilbench.bench_file import BenchFile, PhantomFile
     from coilbench.bench_file import Material as BenchMaterial
     from coilbench.procedures.scan import Scanned
     from coils.covariance import CovarianceComparison
@@ -152,8 +155,24 @@ def judge_noise(
     )
 
 
-def judge_vials(file: BenchFile, tsc: TscResult, /) -> tuple[Judged, ...]:
-    """Judge the error of every check vial against the bench file's limit."""
+class VialResult(typing.Protocol):
+    """What a vial was found to hold."""
+
+    @property
+    def name(self) -> str:
+        """Of the vial."""
+
+    @property
+    def concentration(self) -> float:
+        """In mmol/L."""
+
+    @property
+    def expanded_uncertainty(self) -> float:
+        """Half width of the 95 % interval in mmol/L."""
+
+
+def judge_vials(file: PhantomFile, vials: Sequence[VialResult], /) -> tuple[Judged, ...]:
+    """Judge the error of every check vial against the file's limit."""
     truth = {vial.name: vial.concentration_mmol_l for vial in file.phantom.vials if vial.role == "check"}
     return tuple(
         judge(
@@ -163,7 +182,7 @@ def judge_vials(file: BenchFile, tsc: TscResult, /) -> tuple[Judged, ...]:
             uncertainty=vial.expanded_uncertainty,
             at_most=file.limits.tsc_tolerance_mmol_l,
         )
-        for vial in tsc.vials
+        for vial in vials
         if vial.name in truth
     )
 
@@ -207,7 +226,7 @@ def quantify_scan(file: BenchFile, scanned: Scanned, /) -> Quantified:
     )
 
 
-def phantom_model(file: BenchFile, /) -> Phantom:
+def phantom_model(file: PhantomFile, /) -> Phantom:
     """Return the bench file's phantom as the quantification wants it; check vials lose their truth."""
     materials = {name: _material(name, made) for name, made in file.phantom.materials.items()}
     return Phantom(
