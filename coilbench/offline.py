@@ -13,7 +13,9 @@ from coilbench.base.errors import BenchFileError, CoilbenchError, MeasurementErr
 from coilbench.base.events import Event
 from coilbench.export.dicom import ARBITRARY, SNR, PhantomStudy, write_parametric_map
 from coilbench.image_snr import is_image, read_images, snr_of_images
+from coilbench.run_snr import snr_of_run
 from coilbench.session import software, storing
+from coilbench.stored_run import is_run
 from coils.resonance import fit_trace, read_trace, rules_of_thumb
 from recon.dataset import collect, read_file
 from recon.foreign import OBJECT_THRESHOLD, snr_of_dataset
@@ -155,7 +157,6 @@ def signal_to_noise(path: Path, on_event: EventSink, /, *, plot: Path | None = N
         "combination": "root sum of squares of whitened channels",
         "maximum_snr": report.maximum,
         "median_snr_of_object": float(np.median(report.snr.values[inside])),
-        "median_snr_of_object_noise_bias_removed": report.median.value,
         "noise_bandwidth_ratio": report.bandwidth_ratio,
         "mean_noise_correlation": report.mean_correlation,
         "largest_noise_correlation": report.largest_correlation,
@@ -179,6 +180,10 @@ def snr_of_paths(
     plot
         Where the SNR map is drawn, of raw data only; None: nowhere.
 
+    Returns
+    -------
+    Plain values; of a run folder also those of its phantom (``run_snr``).
+
     Raises
     ------
     BenchFileError
@@ -197,7 +202,12 @@ def snr_of_paths(
             "`coilbench snr` takes one run folder or raw file, or one or two images (DICOM, NIfTI) of one "
             "protocol"
         )
-    return signal_to_noise(paths[0], on_event, plot=plot)
+    found = signal_to_noise(paths[0], on_event, plot=plot)
+    if not is_run(paths[0]):
+        return found
+    of_phantom = snr_of_run(paths[0], on_event)
+    notes = [text for text in (found["notes"], of_phantom["notes"]) if text]
+    return {**found, **of_phantom, "notes": "; ".join(dict.fromkeys(notes))}
 
 
 def q_factors(paths: Sequence[Path], /) -> tuple[dict[str, Any], bool]:

@@ -59,7 +59,7 @@ class Snr:
             "degrees_of_freedom": freedom if np.isfinite(freedom) else None,
             "method": self.method,
             "biased": self.is_biased,
-            "bias": self.bias,
+            "bias": self.bias or "none known",
             "convention": CONVENTION,
         }
 
