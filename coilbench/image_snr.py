@@ -14,15 +14,19 @@ import numpy as np
 from coilbench.base.errors import BenchFileError, MeasurementError
 from recon.dicom import read_volumes
 from recon.dicom_frames import Protocol
-from recon.snr import snr_of_difference, snr_of_difference_per_region, snr_of_smoothing
+from recon.snr import (
+    snr_of_background,
+    snr_of_difference,
+    snr_of_difference_per_region,
+    snr_of_smoothing,
+    snr_of_smoothing_as_hazen,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from recon.snr import Snr
 
 #: Voxels above this fraction of the 98th percentile are object; a noise floor of SNR 10 lies at 0.13.
 _OBJECT: Final = 0.2
@@ -31,6 +35,11 @@ _REGION: Final = 0.8**0.5
 #: Edge of hazen 2.0's squares, and their distance from the centre, in pixels.
 _SQUARE: Final = 20
 _DISTANCE: Final = 40
+#: Of each edge, a corner that holds air; its distance from the edge in pixels; and how much stronger than the
+#: quietest corner one may be before it holds a ghost.
+_CORNER: Final = 0.1
+_INSET: Final = 4
+_GHOST: Final = 1.1
 #: Fewest voxels of an object: 4 independent ones in each of five regions.
 _FEWEST: Final = 50
 
@@ -103,8 +112,16 @@ def read_images(paths: Sequence[Path], /) -> tuple[StoredImage, ...]:
     return tuple(found)
 
 
-def snr_of_images(images: Sequence[StoredImage], /) -> dict[str, Any]:
+def snr_of_images(images: Sequence[StoredImage], /, *, channels: int | None = None) -> dict[str, Any]:
     """Return the SNR of the first two images by their difference, or of a single one by its smoothing.
+
+    Parameters
+    ----------
+    images
+        One, or two of one protocol.
+    channels
+        How many the root of the sum of squares combined: the biased SNR by the air of the first image is
+        then stated too. None: it is not.
 
     Returns
     -------
@@ -114,7 +131,7 @@ def snr_of_images(images: Sequence[StoredImage], /) -> dict[str, Any]:
     Raises
     ------
     MeasurementError
-        There is no object, the images differ in shape, or are copies of each other.
+        There is no object, the images differ in shape, are copies of each other, or hold no air to measure.
     """
     if not images:
         raise MeasurementError("there is no image to measure")
@@ -125,7 +142,6 @@ def snr_of_images(images: Sequence[StoredImage], /) -> dict[str, Any]:
     squares = _squares(first.stored[place].shape, centre)
     summary: dict[str, Any] = {
         "name": first.name,
-        "convention": "real-sd: |signal| over the standard deviation of the noise's real part",
         "slice": place + 1,
         "region_voxels": int(np.count_nonzero(region)),
         "region_centre_row_column": [centre[0], centre[1]],
@@ -152,20 +168,48 @@ def snr_of_images(images: Sequence[StoredImage], /) -> dict[str, Any]:
             )
     else:
         measured = snr_of_smoothing(first.image[place], squares or [region])
+        if squares and np.issubdtype(first.stored.dtype, np.integer):
+            summary["as_hazen_prints"] = snr_of_smoothing_as_hazen(first.stored[place], squares).value
         notes.append(
             "one image: noise is its deviation from a moving average, which also removes texture; a second "
             "scan gives the SNR without that"
         )
-    return {**summary, **_stated(measured), "notes": "; ".join(notes)}
+    if channels is not None:
+        air = _air(first.image[place], first.spacing, centre, radius)
+        by_air = snr_of_background(first.image[place], region, air, channels=channels)
+        summary |= {
+            "snr_by_background": by_air.value,
+            "u_snr_by_background": by_air.uncertainty,
+            "method_by_background": by_air.method,
+            "bias_by_background": by_air.bias,
+        }
+    return {**summary, **measured.plain(), "notes": "; ".join(notes)}
 
 
-def _stated(snr: Snr) -> dict[str, Any]:
-    return {
-        "snr": snr.value,
-        "u_snr": snr.uncertainty,
-        "degrees_of_freedom": snr.degrees_of_freedom,
-        "method": snr.method,
-    }
+def _air(
+    image: NDArray[np.floating[Any]],
+    spacing: tuple[float, float, float],
+    centre: tuple[int, int],
+    radius: float,
+) -> NDArray[np.bool_]:
+    """Return the corners of a slice that hold neither object nor ghost."""
+    rows, columns = image.shape
+    down, along = max(1, int(_CORNER * rows)), max(1, int(_CORNER * columns))
+    object_ = _disk(image.shape, spacing, centre, 1.1 * radius)
+    corners = []
+    for top in (_INSET, rows - _INSET - down):
+        for left in (_INSET, columns - _INSET - along):
+            corner = np.zeros(image.shape, np.bool_)
+            corner[max(top, 0) : top + down, max(left, 0) : left + along] = True
+            if not np.any(corner & object_):
+                corners.append(corner)
+    if not corners:
+        raise MeasurementError("the object fills the slice to its corners: there is no air to measure")
+    powers = [float(np.mean(np.square(image[corner], dtype=np.float64))) for corner in corners]
+    quiet = [
+        corner for corner, power in zip(corners, powers, strict=True) if power <= _GHOST**2 * min(powers)
+    ]
+    return np.asarray(np.any(quiet, axis=0))
 
 
 def _object(

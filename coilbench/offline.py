@@ -169,7 +169,12 @@ def signal_to_noise(path: Path, on_event: EventSink, /, *, plot: Path | None = N
 
 
 def snr_of_paths(
-    paths: Sequence[Path], on_event: EventSink, /, *, plot: Path | None = None
+    paths: Sequence[Path],
+    on_event: EventSink,
+    /,
+    *,
+    plot: Path | None = None,
+    channels: int | None = None,
 ) -> dict[str, Any]:
     """Return the SNR of raw data with a noise scan, of two repeated images, or of a single image.
 
@@ -179,6 +184,8 @@ def snr_of_paths(
         One run folder or raw file, or images: DICOM files or folders, NIfTI.
     plot
         Where the SNR map is drawn, of raw data only; None: nowhere.
+    channels
+        Of images only: combined by the root of their sum of squares, to state the air's SNR too.
 
     Returns
     -------
@@ -196,12 +203,14 @@ def snr_of_paths(
         if plot is not None:
             raise BenchFileError("images have no map of their SNR, only a number: leave out --plot")
         on_event(Event("step", "SNR of images"))
-        return snr_of_images(read_images(paths))
+        return snr_of_images(read_images(paths), channels=channels)
     if any(images) or len(paths) > 1:
         raise BenchFileError(
             "`coilbench snr` takes one run folder or raw file, or one or two images (DICOM, NIfTI) of one "
             "protocol"
         )
+    if channels is not None:
+        raise BenchFileError("--channels is for images: raw data say themselves how many channels they have")
     found = signal_to_noise(paths[0], on_event, plot=plot)
     if not is_run(paths[0]):
         return found

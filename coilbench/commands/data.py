@@ -104,6 +104,12 @@ def snr(
         list[Path],
         typer.Argument(help="A run folder or raw data with a noise scan; or 1 or 2 images (DICOM, NIfTI)."),
     ],
+    channels: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Of images: also the biased SNR by the air around the object, for so many channels."
+        ),
+    ] = None,
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
@@ -111,7 +117,7 @@ def snr(
     from coilbench.offline import snr_of_paths
 
     with watched(quiet=as_json) as watcher:
-        summary = snr_of_paths(paths, watcher, plot=plot)
+        summary = snr_of_paths(paths, watcher, plot=plot, channels=channels)
     print_values(summary, as_json=as_json)
 
 

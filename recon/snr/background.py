@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Estimator = Literal["root mean square", "mean", "standard deviation"]
 #: Relative bias up to which an estimate with known correlations is given at all.
 LARGEST_BIAS: Final = 0.1
+#: Relative difference of the air's mean over deviation from its expectation that is worth a word.
+_OTHER_LAW: Final = 0.05
 #: Of air voxels that are exactly 0 in an image whose background was masked.
 _MASKED: Final = 0.05
 
@@ -131,7 +133,8 @@ def snr_of_background(
     Raises
     ------
     MeasurementError
-        Air or region is too small, the air was set to zero, or the predicted bias is too large.
+        Air or region is too small, the air was set to zero or has negative values, or the predicted bias is
+        too large.
     ValueError
         The covariance is of another number of channels.
 
@@ -149,11 +152,15 @@ def snr_of_background(
             f"{voxels:.1f} independent voxels of air and {body.size} of the object are too few: at least 4 "
             "and 1 are needed"
         )
+    if air.min() < 0:
+        raise MeasurementError(
+            f"the air goes down to {air.min():.4g}: this is no magnitude, its noise has another law"
+        )
     if np.count_nonzero(air == 0) > _MASKED * air.size:
         raise MeasurementError(
             f"{100 * np.mean(air == 0):.0f} % of the air is exactly 0: it was masked, its noise is gone"
         )
-    bias = _bias(channels, covariance, signal, largest_bias)
+    bias = _bias(channels, covariance, signal, largest_bias) + _other_law(air, channels, voxels)
     sigma, freedom = _sigma(air, channels, covariance, estimator, voxels)
     square = float(np.mean(body**2)) / sigma**2 - 2 * channels
     value = float(np.sqrt(max(square, 0.0)))
@@ -185,6 +192,19 @@ def _sigma(
     fourth = 2 * n * (2 * n + 2) - 4 * beta * third + 6 * beta**2 * 2 * n - 3 * beta**4
     relative = (fourth - spread**4) / (4 * spread**4 * voxels)
     return float(np.std(air, ddof=1)) / spread, 1 / (2 * relative)
+
+
+def _other_law(air: NDArray[np.float64], channels: int, voxels: float) -> str:
+    """Return a warning where the air's mean over its deviation is not that of the channels' noise."""
+    beta, spread = background_factors(channels)
+    found, expected = float(air.mean() / air.std(ddof=1)), beta / spread
+    # of the ratio: the deviation's part dominates, 1 / sqrt(2 N)
+    if abs(found / expected - 1) < max(_OTHER_LAW, 5 / np.sqrt(2 * voxels)):
+        return ""
+    return (
+        f"; the air's mean is {found:.2f} of its deviations, {expected:.2f} are expected of {channels} "
+        "channel(s): another number of them, ghosts or a filter"
+    )
 
 
 def _bias(

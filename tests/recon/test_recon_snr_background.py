@@ -143,3 +143,12 @@ def test_nonsense_is_refused():
         snr_of_background(image, BODY, np.zeros(SHAPE, np.bool_), channels=3)
     with pytest.raises(ValueError, match="at least one channel"):
         background_factors(0)
+
+
+def test_air_that_is_no_magnitude_or_of_another_number_of_channels_is_noticed():
+    """Mean over deviation: 2.75 of two channels, 1.91 of one; real parts have both signs."""
+    two = magnitude(np.full(2, 9.0, complex), alike(2, 0.0), 1)
+    assert "2.75" in snr_of_background(two, BODY, AIR, channels=1).bias
+    assert "another number" not in snr_of_background(two, BODY, AIR, channels=2).bias
+    with pytest.raises(MeasurementError, match="no magnitude"):
+        snr_of_background(two - 2, BODY, AIR, channels=2)
