@@ -146,9 +146,9 @@ def test_nonsense_is_refused():
 
 
 def test_air_that_is_no_magnitude_or_of_another_number_of_channels_is_noticed():
-    """Mean over deviation: 2.75 of two channels, 1.91 of one; real parts have both signs."""
+    """Mean over deviation: 2.75 of two channels, 1.91 of one; shifted values have both signs."""
     two = magnitude(np.full(2, 9.0, complex), alike(2, 0.0), 1)
-    assert "2.75" in snr_of_background(two, BODY, AIR, channels=1).bias
+    assert "another number" in snr_of_background(two, BODY, AIR, channels=1).bias
     assert "another number" not in snr_of_background(two, BODY, AIR, channels=2).bias
     with pytest.raises(MeasurementError, match="no magnitude"):
         snr_of_background(two - 2, BODY, AIR, channels=2)
