@@ -213,7 +213,8 @@ class ArrayFingerprint:
 def unwhitened(images: NDArray[np.complex64], noise: NoiseModel) -> NDArray[np.complex64]:
     """Return whitened images as the channels themselves saw them, shape (channel, z, y, x).
 
-    Their noise covariance is the noise scan's times the squared noise gain of the images.
+    Their noise covariance is that of the passband (``noise.image_covariance`` at the noise scan's dwell time)
+    times the squared noise gain of the images.
     """
     whitening = noise.whitening(noise.dwell_time)
     flat = images.reshape(images.shape[0], -1)
@@ -289,7 +290,8 @@ def array_fingerprint(
         raise ValueError(
             f"{channels} channels of noise and regions {regions.shape} do not fit images {images.shape}"
         )
-    sigma = noise.sigma * noise_gain
+    # An image holds the passband's density, the noise scan the mean over the whole band.
+    sigma = noise.sigma * noise_gain / np.sqrt(noise.mean_bandwidth_ratio)
     count = int(regions.max()) + 1
     signal = np.zeros((channels, count), dtype=np.complex128)
     voxels = np.bincount(regions[regions >= 0], minlength=count).astype(np.int64)
