@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from coilbench.commands.options import Json, watched
+from coilbench.commands.options import Json, seconds, watched
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,26 +123,58 @@ def snr(
 
 
 def tsc(
-    path: Annotated[Path, typer.Argument(help="A run folder.")],
+    path: Annotated[
+        Path, typer.Argument(help="A run folder; or, with --phantom, radial raw data (MRD) or an image.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the maps; by default `tsc` in the run folder.")
+        Path | None,
+        typer.Option(help="Folder for the maps; by default `tsc` in the run folder, or NAME-tsc."),
     ] = None,
-    dicom: Annotated[bool, typer.Option("--dicom", help="Also as DICOM parametric maps in mmol/L.")] = False,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Of a run: also as DICOM parametric maps in mmol/L.")
+    ] = False,
+    phantom: Annotated[
+        Path | None,
+        typer.Option(help="Of foreign data: bench file, or a file with its [phantom] and [limits] alone."),
+    ] = None,
+    repetition_time: Annotated[
+        str | None, typer.Option(help="Such as '100 ms', of foreign data that do not say it.")
+    ] = None,
+    echo_time: Annotated[
+        str | None, typer.Option(help="Such as '0.3 ms', of foreign data that do not say it.")
+    ] = None,
+    flip_angle: Annotated[
+        float | None, typer.Option(min=0.1, max=179.9, help="In degrees, of foreign data that do not say it.")
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Folder for regression, maps and budget, as PNG.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Quantify the sodium of a run again: vials with their budget, map, and maps of both uncertainties."""
+    """Quantify sodium, of a run again or of foreign data: vials with their budget, line, and maps."""
+    from coilbench.foreign_sodium import Timing
+    from coilbench.foreign_tsc import foreign_sodium
     from coilbench.offline_tsc import sodium_report
     from coilbench.outcome import EXIT_CODES
+    from coilbench.stored_run import is_run
     from coilbench.verdict_table import print_judged
 
     with watched(quiet=as_json) as watcher:
-        report = sodium_report(path, watcher)
-        files = report.write_maps(out, dicom=dicom)
+        if is_run(path):
+            report: Any = sodium_report(path, watcher)
+            files = report.write_maps(out, dicom=dicom)
+            figures = report.section().figures if plot is not None else ()
+        else:
+            timing = Timing(
+                seconds("--repetition-time", repetition_time),
+                seconds("--echo-time", echo_time),
+                None if flip_angle is None else math.radians(flip_angle),
+            )
+            report = foreign_sodium(path, phantom, timing, watcher)
+            files = report.write_maps(out or path.with_name(f"{path.name.split('.')[0]}-tsc"))
+            figures = report.figures() if plot is not None else ()
         if plot is not None:
-            files += _draw_all(plot, report.section().figures)
+            files += _draw_all(plot, figures)
     if as_json:
         print_values({**report.values(), "files": [str(file) for file in files]}, as_json=True)
     else:

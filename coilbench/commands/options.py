@@ -158,16 +158,31 @@ def metres(option: str, text: str | None, /) -> float | None:
     BenchFileError
         It is no length between 1 mm and 10 m.
     """
+    return _within(option, text, "m", (1e-3, 10.0), "a length between 1 mm and 10 m, such as '256 mm'")
+
+
+def seconds(option: str, text: str | None, /) -> float | None:
+    """Return a time in s; None stays None.
+
+    Raises
+    ------
+    BenchFileError
+        It is no time between 1 us and 100 s.
+    """
+    return _within(option, text, "s", (1e-6, 100.0), "a time between 1 us and 100 s, such as '0.3 ms'")
+
+
+def _within(option: str, text: str | None, unit: str, ends: tuple[float, float], said: str) -> float | None:
     from coilbench.base.units import parse_quantity
 
     if text is None:
         return None
     try:
-        value = parse_quantity(text, "m")
+        value = parse_quantity(text, unit)
     except ValueError as error:
         raise BenchFileError(f"{option}: {error}") from None
-    if not 1e-3 < value < 10.0:
-        raise BenchFileError(f"{option} is a length between 1 mm and 10 m, such as '256 mm'; got {text!r}")
+    if not ends[0] < value < ends[1]:
+        raise BenchFileError(f"{option} is {said}; got {text!r}")
     return value
 
 

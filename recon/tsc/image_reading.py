@@ -1,12 +1,13 @@
 """What one finished image shows in a phantom's vials, where nothing is known of how it was made.
 
 Walls are avoided, not corrected: cores keep a voxel away from them. Fields are not known either: a
-second-order surface through the bath is taken off, and what is uneven beyond it is a part of the uncertainty.
+surface of fourth order through the bath is taken off; what is uneven beyond it is a part of the uncertainty.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -25,6 +26,8 @@ _FEWEST: Final = 7
 POSITION: Final = 1e-3
 #: Radius of a smaller core over that of the core: what changes between them is what walls still do.
 _SMALLER: Final = 0.75
+#: Order of the surface through the bath: loops round a ball leave some percent to order 4.
+_ORDER: Final = 4
 #: Part of its mean below which the surface through the bath is no field of a coil.
 _LEAST_FIELD: Final = 0.1
 #: Places in the bath whose core-sized means are compared.
@@ -188,7 +191,6 @@ class PhantomImage:
 
 
 def _surface(places: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the ten products of coordinates up to second order, shape (voxel, term)."""
-    x, y, z = places.T
-    terms = (np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, y * z, z * x)
-    return np.stack(terms, axis=1)
+    """Return the products of coordinates up to the surface's order, shape (voxel, term)."""
+    powers = [one for one in product(range(_ORDER + 1), repeat=3) if sum(one) <= _ORDER]
+    return np.stack([np.prod(places ** np.array(one), axis=1) for one in powers], axis=1)

@@ -229,3 +229,104 @@ def test_what_cannot_be_measured_is_said(run_here, tmp_path, name, said) -> None
     done = run_here("qc", tmp_path / name)
     assert done.code == 3
     assert said in done.text
+
+
+#: Of the phantom's scan, for data that do not say it.
+SCAN = ("--repetition-time", "100 ms", "--echo-time", "0.21 ms", "--flip-angle", "90")
+
+
+def test_the_raw_file_of_a_run_quantifies_as_the_run_does(record, finished, tmp_path) -> None:
+    """Read as anybody's MRD with a phantom file: the run's own vials, but for the order of summation."""
+    folder = finished.outcome.folder
+    found = record(
+        "tsc", folder / "raw.h5", "--phantom", folder.parents[1] / "bench.toml", "--out", tmp_path / "maps"
+    )
+    live = finished.measured.quantified.tsc
+    for row, vial in zip(found["vials"], live.vials, strict=True):
+        assert row["concentration_mmol_l"] == pytest.approx(vial.concentration, rel=1e-3)
+        assert row["uncertainty_mmol_l"] == pytest.approx(vial.uncertainty, rel=1e-2)
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == {
+        "tsc.nii.gz", "tsc_u_noise.nii.gz", "tsc_u_systematic.nii.gz",
+    }  # fmt: skip
+    assert found["exit"] == {"pass": 0, "marginal": 0, "fail": 1, "inconclusive": 2}[found["verdict"]]
+
+
+def phantom_table(text: str) -> str:
+    """Return the [phantom] of a bench file's text, and nothing else of it."""
+    begin = text.index("[phantom]")
+    return text[begin : text.index("[scan]")]
+
+
+def drawn_phantom(path: Path, bench_path: Path, folder: Path) -> tuple[Path, dict[str, float]]:
+    """Write a NIfTI of the bench file's phantom, 2.5 mm voxels, shifted by 7 mm; return it and the truth."""
+    from coilbench.bench_file import read_bench_file
+
+    described = read_bench_file(bench_path).phantom
+    spacing, shift = 2.5e-3, np.array([7e-3, -4e-3, 2e-3])
+    grid = np.stack(np.meshgrid(*(np.arange(-40, 40),) * 3, indexing="ij"), axis=-1) * spacing - shift
+
+    def weight(name: str) -> float:
+        made = described.materials[name]
+        times = [(1.0, made.t2_long)]
+        if made.t2_short is not None:
+            times = [(made.short_fraction, made.t2_short), (1 - made.short_fraction, made.t2_long)]
+        decay = sum(part * np.exp(-0.21e-3 / time) for part, time in times)
+        return float((1 - np.exp(-0.1 / made.t1)) * decay)
+
+    image = 30.0 * weight(described.background) * (np.linalg.norm(grid, axis=-1) < described.radius)
+    for vial in described.vials:
+        inside = np.linalg.norm(grid - np.array(vial.position), axis=-1) < vial.radius
+        image[inside] = vial.concentration_mmol_l * weight(vial.material)
+    image = image + np.random.default_rng(4).standard_normal(image.shape)
+    affine = np.diag([2.5, 2.5, 2.5, 1.0])
+    affine[:3, 3] = -40 * 2.5
+    nib.save(nib.Nifti1Image(image.astype(np.float32), affine), path)
+    table = folder / "phantom.toml"
+    table.write_text(phantom_table(bench_path.read_text(encoding="utf-8")), encoding="utf-8")
+    return table, {vial.name: vial.concentration_mmol_l for vial in described.vials}
+
+
+def test_a_finished_image_is_quantified_with_a_phantom_file_alone(record, bench, tmp_path) -> None:
+    """A NIfTI of known concentrations, its phantom 7 mm off the middle: check vials within 95 % of truth."""
+    table, truth = drawn_phantom(tmp_path / "drawn.nii", bench.path, tmp_path)
+    found = record("tsc", tmp_path / "drawn.nii", "--phantom", table, *SCAN, "--plot", tmp_path / "plots")
+    for row in found["vials"]:
+        # seven vials, 95 % each: 2.8 u hold all of them in 96 of 100 draws
+        expected = pytest.approx(truth[row["vial"]], abs=2.8 * row["uncertainty_mmol_l"])
+        assert row["concentration_mmol_l"] == expected
+    assert "the phantom lies at (7.0, -4.0, 2.0) mm" in found["notes"]
+    assert (tmp_path / "drawn-tsc" / "tsc.nii.gz").is_file()
+    assert len(list((tmp_path / "plots").iterdir())) == 2
+    values = np.asarray(nib.load(tmp_path / "drawn-tsc" / "tsc.nii.gz").get_fdata())
+    assert np.median(values[38:46, 34:42, 38:44]) == pytest.approx(30, abs=15)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "--phantom FILE"),
+        (("--phantom", "phantom.toml"), "--repetition-time '100 ms', --echo-time '0.3 ms', --flip-angle 90"),
+        (("--phantom", "wrong.toml", *SCAN), "wrong.toml:2: phantom.radiuss: unknown key"),
+        (("--phantom", "phantom.toml", *SCAN, "--echo-time", "3 Hz"), "expected a number in s"),
+    ],
+)
+def test_what_a_quantification_lacks_is_said(run_here, bench, tmp_path, monkeypatch, words, said) -> None:
+    drawn_phantom(tmp_path / "drawn.nii", bench.path, tmp_path)
+    text = (tmp_path / "phantom.toml").read_text(encoding="utf-8")
+    (tmp_path / "wrong.toml").write_text(
+        text.replace("[phantom]\n", "[phantom]\nradiuss = 3\n", 1), encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    done = run_here("tsc", "drawn.nii", *words)
+    assert done.code == 3
+    assert said in done.text
+
+
+def test_a_slice_and_cartesian_raw_data_are_no_phantom_scan(run_here, bench, shared_data) -> None:
+    slice_ = shared_data / "phantom_dicom" / "ge" / "IM-0003-0001.dcm"
+    done = run_here("tsc", slice_, "--phantom", bench.path)
+    assert done.code == 3
+    assert "a volume was expected" in done.text
+    done = run_here("tsc", shared_data / "kspace_16ch" / "kspace16ch.npz", "--phantom", bench.path)
+    assert done.code == 3
+    assert "centre-out spokes with a noise scan were expected, this holds Cartesian k-space" in done.text
