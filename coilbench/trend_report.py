@@ -18,7 +18,7 @@ from coilbench.trend_store import Reset, TrendStore, read_resets, reset_baseline
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from coilbench.trend_store import Trend
+    from coilbench.trend_store import RunNumbers, Trend
 
 #: Charts that are drawn under one heading, those with alarms first; the JSON has all.
 _MOST_CHARTS: Final = 40
@@ -175,8 +175,6 @@ def trend_page(trend: CoilTrend, /) -> str:
         (f"reset {reset.when:%Y-%m-%d %H:%M} UTC", f"{reset.reason} (signed by {reset.signed_by})")
         for reset in trend.resets
     ]
-    headings = dict.fromkeys((*(heading for _, heading in _HEADINGS), _OTHERS))
-    sections = [_charts(trend, heading) for heading in headings]
     return render(
         Page(
             f"Trend of coil {trend.coil}",
@@ -184,10 +182,41 @@ def trend_page(trend: CoilTrend, /) -> str:
             trend.verdict,
             trend.judged,
             trend.remarks,
-            [section for section in (*sections, _alarms(trend)) if section is not None],
+            chart_sections(trend),
             "What could not be read",
         )
     )
+
+
+def chart_sections(trend: CoilTrend, /) -> list[Section]:
+    """Return a report's chapters of control charts, signal and noise apart, and of all alarms so far."""
+    headings = dict.fromkeys((*(heading for _, heading in _HEADINGS), _OTHERS))
+    sections = (*(_charts(trend, heading) for heading in headings), _alarms(trend))
+    return [section for section in sections if section is not None]
+
+
+def trend_until(runs: Path, coil: str, now: RunNumbers, /) -> CoilTrend:
+    """Bring the index of a folder of runs up to date and chart a run's quantities with all runs before it.
+
+    Parameters
+    ----------
+    runs
+        Folder of run folders.
+    coil
+        Serial number.
+    now
+        The run; it need not be in the index yet.
+
+    Raises
+    ------
+    MeasurementError
+        A baseline reset cannot be read.
+    StorageError
+        The disk refused.
+    """
+    with TrendStore(runs) as store:
+        store.refresh()
+        return CoilTrend(coil, store.trends(coil, now=now), read_resets(runs, coil), tuple(store.remarks))
 
 
 def _chosen(store: TrendStore, runs: Path, coil: str | None) -> str:

@@ -21,7 +21,7 @@ from coilbench.session import storing, write_atomically
 from recon.trend import ControlChart, control_chart, days_overdue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from coilbench.quantities import Quantity
@@ -44,6 +44,10 @@ CREATE TABLE measurement (
 );
 CREATE INDEX by_quantity ON measurement (coil, name, place, started);
 """
+
+
+#: Of a row that a trend is made of.
+_COLUMNS: Final = "run, started, value, u, unit, algorithm, version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,25 @@ class Trend:
     def overdue_days(self, now: datetime, period_days: float) -> float:
         """Return by how many days the next run is late."""
         return days_overdue(self.times[-1], now, period_days)
+
+
+@dataclass(frozen=True, slots=True)
+class RunNumbers:
+    """What one run measured.
+
+    Parameters
+    ----------
+    run
+        Name of its folder.
+    started
+        UTC.
+    quantities
+        All of them.
+    """
+
+    run: str
+    started: datetime
+    quantities: tuple[Quantity, ...]
 
 
 class TrendStore:
@@ -179,7 +202,7 @@ class TrendStore:
             It was never measured; what there is, is named.
         """
         rows = self._connection.execute(
-            "SELECT run, started, value, u, unit, algorithm, version FROM measurement "
+            f"SELECT {_COLUMNS} FROM measurement "  # noqa: S608 - our own column names
             "WHERE coil = ? AND name = ? AND place = ? ORDER BY started, run, rowid",
             (coil, name, place),
         ).fetchall()
@@ -189,34 +212,32 @@ class TrendStore:
                 f"no run of coil {coil!r} states {name!r} {place}; coils with runs: {known}. `coilbench run` "
                 "and `coilbench qc` measure"
             )
-        algorithm, version = rows[-1][5:7]
-        kept = [row for row in rows if row[5:7] == (algorithm, version)]
-        times = tuple(datetime.fromisoformat(row[1]) for row in kept)
-        values = np.array([row[2] for row in kept], dtype=np.float64)
-        spread = np.array([np.nan if row[3] is None else row[3] for row in kept], dtype=np.float64)
-        begins = [
-            index
-            for reset in read_resets(self.runs, coil)
-            if (index := sum(time < reset.when for time in times)) < len(times)
-        ]
-        resolution = float(np.nanmedian(spread)) if np.isfinite(spread).any() else 0.0
-        return Trend(
-            name=name,
-            place=place,
-            unit=kept[-1][4],
-            runs=tuple(row[0] for row in kept),
-            times=times,
-            values=values,
-            uncertainties=spread,
-            algorithm=algorithm,
-            version=version,
-            older=len({row[0] for row in rows}) - len({row[0] for row in kept}),
-            chart=control_chart(values, resets=begins, resolution=resolution),
-        )
+        return _trend(name, place, rows, read_resets(self.runs, coil))
 
-    def trends(self, coil: str) -> tuple[Trend, ...]:
-        """Return every quantity of a coil."""
-        return tuple(self.trend(coil, name, place) for name, place in self.quantities(coil))
+    def trends(self, coil: str, *, now: RunNumbers | None = None) -> tuple[Trend, ...]:
+        """Return every quantity of a coil, or of a run of it with all runs before.
+
+        Parameters
+        ----------
+        coil
+            Serial number.
+        now
+            A run, in the index or not: only what it measured is returned, and nothing after it counts.
+        """
+        moment = datetime.max.replace(tzinfo=UTC) if now is None else now.started
+        found: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+        for row in self._connection.execute(
+            f"SELECT name, place, {_COLUMNS} FROM measurement "  # noqa: S608 - our own column names
+            "WHERE coil = ? ORDER BY name, place, started, run, rowid",
+            (coil,),
+        ):
+            if datetime.fromisoformat(row[3]) <= moment and (now is None or row[2] != now.run):
+                found.setdefault((row[0], row[1]), []).append(row[2:])
+        if now is not None:
+            own = _rows_of(now)
+            found = {key: [*found.get(key, ()), row] for key, row in own.items()}
+        resets = read_resets(self.runs, coil)
+        return tuple(_trend(name, place, rows, resets) for (name, place), rows in found.items())
 
     def _open(self) -> None:
         with storing(self._path):
@@ -326,6 +347,42 @@ def read_resets(runs: Path, coil: str, /) -> tuple[Reset, ...]:
         if reset.coil == coil:
             found.append(reset)
     return tuple(sorted(found, key=lambda reset: reset.when))
+
+
+def _trend(name: str, place: str, rows: Sequence[tuple[Any, ...]], resets: Iterable[Reset]) -> Trend:
+    """Return the trend of rows in order of time; those of other versions than the last are left out."""
+    algorithm, version = rows[-1][5:7]
+    kept = [row for row in rows if row[5:7] == (algorithm, version)]
+    times = tuple(datetime.fromisoformat(row[1]) for row in kept)
+    values = np.array([row[2] for row in kept], dtype=np.float64)
+    spread = np.array([np.nan if row[3] is None else row[3] for row in kept], dtype=np.float64)
+    begins = [index for reset in resets if (index := sum(time < reset.when for time in times)) < len(times)]
+    resolution = float(np.nanmedian(spread)) if np.isfinite(spread).any() else 0.0
+    return Trend(
+        name=name,
+        place=place,
+        unit=kept[-1][4],
+        runs=tuple(row[0] for row in kept),
+        times=times,
+        values=values,
+        uncertainties=spread,
+        algorithm=algorithm,
+        version=version,
+        older=len({row[0] for row in rows}) - len({row[0] for row in kept}),
+        chart=control_chart(values, resets=begins, resolution=resolution),
+    )
+
+
+def _rows_of(now: RunNumbers) -> dict[tuple[str, str], tuple[Any, ...]]:
+    """Return a run's numbers as rows of trends, by name and place."""
+    started = now.started.astimezone(UTC).isoformat()
+    return {
+        (one.name, one.place): (
+            now.run, started, one.value, one.uncertainty, one.unit, one.algorithm, one.version,
+        )
+        for one in now.quantities
+        if one.value is not None
+    }  # fmt: skip
 
 
 def _rows(path: Path) -> Iterator[tuple[Any, ...]]:
