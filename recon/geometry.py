@@ -1,8 +1,9 @@
 """Where a round phantom lies in an image, how large it looks along every axis, and how far it is from round.
 
-One fit of the whole shell around the phantom's surface: a smooth shading times the edge that the scan makes
-of a sharp wall. Every voxel takes part with its noise, so it works where single edges drown, and each number
-comes with its uncertainty. Lengths depend on the gradients' calibration, and so does this.
+One fit of the whole shell around the phantom's surface in all channels: every channel shades the ball by
+solid harmonics, and the scan blurs the shaded ball (``recon.resolution.Edge``). Every voxel takes part with
+its noise, so it works where single edges drown, and each number comes with its uncertainty. Lengths depend on
+the gradients' calibration, and so does this.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import scipy.optimize
 
 from coilbench.base.errors import MeasurementError
+from recon.sensitivities.harmonic import solid_harmonics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
 
 #: Names what computes the numbers below; counted up whenever they change.
 ALGORITHM: Final = "ball geometry"
-VERSION: Final = "1"
+VERSION: Final = "2"
 #: Half thickness of the shell that is fitted, in full widths of the point spread: beyond, an edge is flat.
 _REACH: Final = 2.5
-#: Order of the shading: across a shell, sensitivities of a loop array leave 1 % to order 3.
-_SHADING_ORDER: Final = 3
+#: Principal components of the channels that are fitted: more hold noise.
+_MOST_COMPONENTS: Final = 8
 #: Voxels on which a free edge of seven numbers can rest.
 _FEWEST_VOXELS: Final = 200
 #: More voxels than these are thinned out: they would make the fit slower, not the answer better.
@@ -73,14 +75,13 @@ class BallFit:
 
 
 def fit_ball(
-    image: NDArray[np.float32],
+    images: NDArray[np.complex64],
     grid: Grid,
     centre: tuple[float, float, float],
     radius: float,
     edge: Edge,
     *,
-    deviation: float | NDArray[np.float32],
-    channels: int | None = None,
+    deviation: float,
     exclude: NDArray[np.bool_] | None = None,
     independent_fraction: float = 1.0,
 ) -> BallFit:
@@ -88,19 +89,16 @@ def fit_ball(
 
     Parameters
     ----------
-    image
-        Real or a magnitude, shape (z, y, x).
+    images
+        Of all channels, whitened, shape (channel, z, y, x).
     grid
         Where the voxels are.
     centre, radius
         Where the ball is expected, (x, y, z) and m; right to about the width of the edge.
     edge
-        What the scan makes of a sharp wall (``recon.resolution``).
+        What the scan makes of the ball's sharp wall (``recon.resolution``).
     deviation
-        Standard deviation of the noise's real part, one number or shape (z, y, x).
-    channels
-        Whitened channels whose root of the sum of squares the image is, 1 for the magnitude of a complex
-        image; None for an image whose noise has no mean.
+        Standard deviation of the real part of the noise in every channel.
     exclude
         Voxels that something else disturbs (vials near the wall), shape (z, y, x).
     independent_fraction
@@ -124,9 +122,8 @@ def fit_ball(
     voxels = np.flatnonzero(shell)
     shell = np.zeros_like(shell)
     shell.flat[voxels[:: 1 + voxels.size // _MOST_VOXELS]] = True
-    model = _Shell(image, grid, shell, edge, radius, deviation, channels)
+    model = _Shell(images[:, shell] / deviation, grid.positions()[shell], edge, radius)
     start = np.array([*centre, radius, radius, radius, 1.0])
-    model.weigh(start)
     found = scipy.optimize.least_squares(
         model.residuals, start, x_scale=np.array([*[grid.spacing[2]] * 6, 0.1]), xtol=1e-6, ftol=1e-9
     )
@@ -136,7 +133,7 @@ def fit_ball(
             f"no ball of {radius * 2e3:.0f} mm lies about {centre} m in this image: the fit ran to a centre "
             f"{place} m and half axes {axes} m"
         )
-    freedom = max(1, int(shell.sum()) - 7 - model.terms)
+    freedom = max(1, model.values - 7)
     misfit = float(np.sqrt(2 * found.cost / freedom))
     covariance = np.linalg.pinv(found.jac.T @ found.jac) * max(misfit, 1.0) ** 2 / independent_fraction
     u = np.sqrt(np.diagonal(covariance))
@@ -158,89 +155,76 @@ def fit_ball(
 
 
 class _Shell:
-    """The voxels around a ball's wall and what a ball would make of them.
-
-    Squares of magnitudes, less the noise's share, are fitted with the square of the edge.
-    """
+    """The voxels around a ball's wall in units of their noise, and what a shaded ball would make of them."""
 
     def __init__(
         self,
-        image: NDArray[np.float32],
-        grid: Grid,
-        shell: NDArray[np.bool_],
+        images: NDArray[np.complex64],
+        positions: NDArray[np.float64],
         edge: Edge,
         radius: float,
-        deviation: float | NDArray[np.float32],
-        channels: int | None,
     ) -> None:
-        sigma = np.broadcast_to(np.asarray(deviation, dtype=np.float64), image.shape)[shell]
-        values = np.asarray(image[shell], dtype=np.float64)
-        self._values = values if channels is None else values**2 - 2 * channels * sigma**2
-        self._sigma, self._channels = sigma, channels
-        self._positions = grid.positions()[shell]
+        products = images @ images.conj().T
+        kept = np.linalg.eigh(products)[1][:, -_MOST_COMPONENTS:]
+        self._images = np.asarray((kept.conj().T @ images).T, dtype=np.complex128)
+        self._positions = positions
         self._edge, self._radius = edge, radius
-        scaled = self._positions / radius
-        powers = [one for one in product(range(_SHADING_ORDER + 1), repeat=3) if sum(one) <= _SHADING_ORDER]
-        self._shading = np.stack([np.prod(scaled ** np.array(one), axis=1) for one in powers], axis=1)
-        self._weights = np.ones(values.size)
 
     @property
-    def terms(self) -> int:
-        """Number of terms of the shading."""
-        return int(self._shading.shape[1])
-
-    def weigh(self, parameters: NDArray[np.float64]) -> None:
-        """Set the weights by what the noise of each voxel is when the ball is where it is expected."""
-        if self._channels is None:
-            self._weights = 1 / self._sigma
-            return
-        power = np.maximum(self._fit(parameters)[0], 0)
-        self._weights = 0.5 / (self._sigma * np.sqrt(power + self._channels * self._sigma**2))
+    def values(self) -> int:
+        """Numbers that the noise is free to change: two a voxel and component, less the shading's."""
+        terms = sum(2 * degree + 1 for degree, _ in self._edge.shadings)
+        return 2 * int(self._images.size - terms * self._images.shape[1])
 
     def residuals(self, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what a ball with the best shading leaves, in units of the noise, shape (voxel,)."""
-        return np.asarray((self._values - self._fit(parameters)[0]) * self._weights, dtype=np.float64)
+        """Return what a ball with the best shading leaves, in units of the noise, real and imaginary."""
+        basis = self._basis(parameters, 0.0)
+        left = self._images - basis @ self._coefficients(basis)
+        return np.concatenate([left.real.ravel(), left.imag.ravel()])
 
     def departure(self, parameters: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return how far outside the sphere of the mean radius the wall lies, and its uncertainty, in m.
 
         What is left of the fit, read as a shift of the wall within each of 26 directions.
         """
-        model, shading = self._fit(parameters)
+        basis = self._basis(parameters, 0.0)
+        coefficients = self._coefficients(basis)
+        left = self._images - basis @ coefficients
         step = 0.05 * self._edge.full_width
-        slope = shading * (self._profile(parameters, step) - self._profile(parameters, -step)) / (2 * step)
+        rise = self._basis(parameters, step) - self._basis(parameters, -step)
+        slope = rise @ coefficients / (2 * step)
         directions = np.array([one for one in product((-1, 0, 1), repeat=3) if any(one)], dtype=np.float64)
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         offset = self._positions - parameters[:3]
         nearest = np.argmax(offset @ directions.T, axis=1)
-        left, slope = (self._values - model) * self._weights, slope * self._weights
-        steep = np.bincount(nearest, slope**2, minlength=26)
+        steep = np.bincount(nearest, np.sum(np.abs(slope) ** 2, axis=1), minlength=26)
+        moved = np.bincount(nearest, np.sum(np.real(slope.conj() * left), axis=1), minlength=26)
         seen = steep > 0
-        shift = np.where(
-            seen, -np.bincount(nearest, slope * left, minlength=26) / np.where(seen, steep, 1), 0
-        )
+        shift = np.where(seen, -moved / np.where(seen, steep, 1), 0)
         axes = parameters[3:6]
         ellipsoid = 1 / np.linalg.norm(directions / axes, axis=1)
         apart = np.where(seen, shift + ellipsoid - float(np.mean(axes)), 0)
         return apart, np.where(seen, 1 / np.sqrt(np.where(seen, steep, 1)), np.inf)
 
-    def _fit(self, parameters: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the ball with the best shading, and the shading alone."""
-        basis = self._shading * self._profile(parameters, 0.0)[:, None]
-        scaled = basis * self._weights[:, None]
-        normal = scaled.T @ scaled
-        right = scaled.T @ (self._values * self._weights)
-        coefficients = np.asarray(np.linalg.lstsq(normal, right, rcond=1e-12)[0], dtype=np.float64)
-        return basis @ coefficients, self._shading @ coefficients
+    def _coefficients(self, basis: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """Return the best shading, shape (term, component)."""
+        normal = basis.T @ basis
+        return np.asarray(np.linalg.lstsq(normal, basis.T @ self._images, rcond=1e-12)[0])
 
-    def _profile(self, parameters: NDArray[np.float64], outwards: float) -> NDArray[np.float64]:
-        """Return the edge (squared for squares) at every voxel, each moved outwards by some m."""
+    def _basis(self, parameters: NDArray[np.float64], outwards: float) -> NDArray[np.float64]:
+        """Return the image of every shading at every voxel, each moved outwards by some m."""
         offset = self._positions - parameters[:3]
-        distance = np.linalg.norm(offset, axis=1)
+        distance = np.maximum(np.linalg.norm(offset, axis=1), 1e-9)
         ratio = np.maximum(np.linalg.norm(offset / parameters[3:6], axis=1), 1e-9)
         signed = distance * (1 - 1 / ratio) + outwards
-        values = self._edge(signed / parameters[6])
-        return np.asarray(values if self._channels is None else values**2, dtype=np.float64)
+        profiles = self._edge(signed / parameters[6])
+        highest = max(degree for degree, _ in self._edge.shadings)
+        angular = solid_harmonics(offset / distance[:, None], highest)
+        parts = [
+            angular[:, degree**2 : (degree + 1) ** 2] * profile[:, None]
+            for (degree, _), profile in zip(self._edge.shadings, profiles, strict=True)
+        ]
+        return np.concatenate(parts, axis=1)
 
 
 def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:

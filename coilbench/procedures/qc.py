@@ -17,11 +17,10 @@ from coilbench.base.verdict import Judged, Verdict, judge, overall
 from coilbench.procedures.quantify import phantom_model
 from coilbench.quantities import COVERAGE_FACTOR, Quantity, finite, quantities_of_judged
 from coilbench.session import jsonable, write_atomically
-from recon import channel_health, geometry, ghost, uniformity
+from recon import channel_health, geometry, ghost, resolution, uniformity
 from recon.combine import combine_roemer, combine_squares
 from recon.fingerprint import ArrayFingerprint, array_fingerprint, coarse_regions, unwhitened
 from recon.regions import GUARD, background_mask
-from recon.resolution import edge_of_readout
 from recon.voxel_noise import independent_fraction, predicted_deviation
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ QC_SCHEMA: Final = 1
 #: Names under which a baseline's numbers are found again.
 _UNIFORMITY: Final = "uniformity, noise-corrected"
 _STREAKS: Final = "streak ratio"
+#: Largest radius in voxels of a ball that tells the resolution by itself: a larger one is all wall.
+_SMALL_BALL: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def control_quality(
         The scan; its first repetition is judged.
     sensitivities
         Whitened, shape (channel, z, y, x) (``quantified.tsc.sensitivities``): they take the coil's shading
-        off the phantom's wall.
+        off the surroundings of small balls.
     baseline
         Of the same coil and phantom (``read_quality``).
     limits
@@ -155,7 +156,8 @@ def control_quality(
     parts = (
         partial(_uniformity, images),
         partial(_streaks, images),
-        partial(_geometry, images, scanned.readout, sensitivities),
+        partial(_geometry, images, scanned.readout),
+        partial(_small_balls, images, scanned.readout, sensitivities),
     )
     for part in parts:
         try:
@@ -165,6 +167,10 @@ def control_quality(
             continue
         quantities += found
         judged += verdicts
+    missing.append(
+        "not measured: percent signal ghosting: spokes have no phase-encoding direction; the streak ratio "
+        "says what they add to the background"
+    )
     health = None
     if baseline is not None:
         health, changes = judge_channels(fingerprint, baseline, limits)
@@ -289,26 +295,24 @@ def _streaks(
 def _geometry(
     images: ChannelImages,
     readout: RadialReadout,
-    sensitivities: NDArray[np.complex64],
     phantom: Phantom,
     fraction: float,
     baseline: QualityBaseline | None,
     limits: QualityLimits,
 ) -> _Part:
-    """Fit the wall; diameters are held against the baseline, where what the coil's shading leaves cancels."""
+    """Fit the wall; diameters are held against the baseline's."""
     grid = images.grid
-    edge = edge_of_readout(readout, phantom.background.relaxation, phantom.radius)
-    deviation = predicted_deviation(images, sensitivities)
-    exclude = ~np.isfinite(deviation)
+    edge = resolution.edge_of_readout(readout, phantom.background.relaxation, phantom.radius)
+    exclude = np.zeros(grid.shape, dtype=np.bool_)
     for vial in phantom.vials:
         exclude |= grid.distances(vial.centre) < vial.radius + grid.resolution
     fit = geometry.fit_ball(
-        np.real(combine_roemer(images.images, sensitivities)).astype(np.float32),
+        images.images,
         grid,
         phantom.centre,
         phantom.radius,
         edge,
-        deviation=np.where(exclude, 1, deviation).astype(np.float32),
+        deviation=images.noise_gain,
         exclude=exclude,
         independent_fraction=fraction,
     )
@@ -345,6 +349,56 @@ def _geometry(
             warn_at=limits.resolution_warn,
         )
     )
+    return quantities, judged
+
+
+def _small_balls(
+    images: ChannelImages,
+    readout: RadialReadout,
+    sensitivities: NDArray[np.complex64],
+    phantom: Phantom,
+    fraction: float,
+    baseline: QualityBaseline | None,
+    limits: QualityLimits,
+) -> _Part:
+    """Measure the point spread at every vial that is small enough to show it."""
+    del baseline  # the promise judges, not an earlier scan
+    grid = images.grid
+    largest = _SMALL_BALL * max(grid.spacing)
+    small = [vial for vial in phantom.vials if vial.radius <= largest]
+    if not small:
+        raise MeasurementError(
+            f"resolution at a small ball: no vial has a radius of {1e3 * largest:.1f} mm (two voxels) or "
+            "less; the phantom's wall gives the resolution"
+        )
+    combined = np.real(combine_roemer(images.images, sensitivities)).astype(np.float32)
+    deviation = predicted_deviation(images, sensitivities)
+    state = partial(Quantity, algorithm=resolution.ALGORITHM, version=resolution.VERSION)
+    quantities, judged = [], []
+    for vial in small:
+        inside = grid.distances(vial.centre) <= vial.radius + max(grid.spacing)
+        found = resolution.small_ball_resolution(
+            combined,
+            grid,
+            vial.centre,
+            vial.radius,
+            readout,
+            vial.material.relaxation,
+            deviation=float(np.median(deviation[inside])),
+            independent_fraction=fraction,
+        )
+        name = f"resolution at {vial.name}"
+        quantities.append(state(name, 1e3 * found.width, "mm", 1e3 * found.uncertainty))
+        judged.append(
+            judge(
+                f"{name} over the promised one",
+                found.ratio,
+                "",
+                uncertainty=COVERAGE_FACTOR * found.uncertainty / found.expected,
+                at_most=limits.resolution_fail,
+                warn_at=limits.resolution_warn,
+            )
+        )
     return quantities, judged
 
 
