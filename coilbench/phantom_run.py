@@ -23,6 +23,7 @@ from coilbench.procedures.scan import scan_phantom, scan_plan
 from coilbench.procedures.tune import nucleus_ports, tune
 from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
 from coilbench.session import run_folder, software, stop_signals, storing, write_atomically
+from coilbench.ultimate_snr import share_or_reason
 from coils.quality import worst_of_each
 from drivers.protocols import Abort, never
 from recon.nifti import write_nifti
@@ -127,6 +128,7 @@ def quantify(acquired: Acquired, folder: RunFolder, /) -> Measured:
         noise=check_noise(file, scanned.noise, scanned.noise_bandwidth, receiving.s),
         quantified=quantified,
         quality=control_quality(file, scanned, quantified.tsc.sensitivities),
+        ultimate=share_or_reason(file, scanned, quantified)[0],
     )
 
 

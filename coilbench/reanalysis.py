@@ -18,6 +18,7 @@ from coilbench.procedures.tune_plan import PortOutcome, TuneResult
 from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
 from coilbench.session import software, write_atomically
 from coilbench.stored_run import open_run, read_scan
+from coilbench.ultimate_snr import share_or_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,6 +91,7 @@ def reanalyse(folder: Path, on_event: EventSink = ignore, /) -> Reanalysis:
         noise=check_noise(run.file, scanned.noise, scanned.noise_bandwidth, group.s),
         quantified=quantified,
         quality=control_quality(run.file, scanned, quantified.tsc.sensitivities),
+        ultimate=share_or_reason(run.file, scanned, quantified)[0],
     )
     judged = judge_run(measured)
     return Reanalysis(run, measured, judged, truths(measured), (*remarks, *_differences(run.record, judged)))

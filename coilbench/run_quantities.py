@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from coilbench.base.verdict import Judged
     from coilbench.procedures.quantify import Quantified
     from coilbench.run_report import Measured
+    from coilbench.ultimate_snr import UltimateShare
     from recon.noise import NoiseModel
 
 #: Version of each algorithm; raised when the same data would give another number.
@@ -26,6 +27,7 @@ ALGORITHMS: Final = {
     "limits of the bench file": "2",
     "noise pre-scan": "1",
     "SNR units, whitened Roemer": "2",
+    "share of the ultimate SNR at the centre of a ball": "1",
     "sodium by reference vials": "2",
 }
 #: Of 10 log10(power): 10 / ln(10).
@@ -47,6 +49,7 @@ def quantities_of_run(measured: Measured, judged: Sequence[Judged], /) -> tuple[
         *quantities_of_judged(own, **_by("limits of the bench file")),
         *_noise(measured.scanned.noise),
         *_signal(measured.quantified, measured.scanned.noise),
+        *_share(measured.ultimate),
         *_sodium(measured.quantified),
         *quality.quantities,
     )
@@ -80,6 +83,17 @@ def _signal(quantified: Quantified, noise: NoiseModel) -> list[Quantity]:
     return found + _channels(
         "signal of the background, channel alone", level, by, unit="dB(V)", spread=decibel
     )
+
+
+def _share(ultimate: UltimateShare | None) -> list[Quantity]:
+    if ultimate is None:
+        return []
+    by = _by("share of the ultimate SNR at the centre of a ball")
+    centre = ultimate.measured
+    return [
+        Quantity("SNR of the centre", centre.value, "", centre.uncertainty, **by),
+        Quantity("share of the ultimate SNR at the centre", ultimate.share, "", ultimate.uncertainty, **by),
+    ]
 
 
 def _sodium(quantified: Quantified) -> list[Quantity]:

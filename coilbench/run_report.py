@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from coilbench.procedures.quantify import NoiseCheck, Quantified
     from coilbench.procedures.scan import Scanned
     from coilbench.procedures.tune import TuneResult
+    from coilbench.ultimate_snr import UltimateShare
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class Measured:
         Versions that decide the numbers.
     noise, quantified, quality
         Derived from it.
+    ultimate
+        The centre's SNR beside the most that physics allows; None where the bench file does not say enough.
     """
 
     acquired: Acquired
@@ -73,6 +76,7 @@ class Measured:
     noise: NoiseCheck
     quantified: Quantified
     quality: QualityControl
+    ultimate: UltimateShare | None
 
     @property
     def file(self) -> BenchFile:
@@ -202,6 +206,7 @@ def run_record(
             "convention": "real-sd",
             "background": quantified.background_snr.plain(),
             "channels": [snr.plain() for snr in quantified.channel_snr],
+            "ultimate": None if measured.ultimate is None else measured.ultimate.values(),
             "pseudo_replica_noise_ratio": quantified.pseudo_replica,
             "repeated_scans_noise_ratio": quantified.repeated_scans,
         },
@@ -238,7 +243,9 @@ def report_page(measured: Measured, judged: tuple[Judged, ...], checks: tuple[st
         tuning_section(measured.tuned, measured.character, measured.file.limits.s11_db),
         scattering_section(measured.character),
         noise_section(measured.scanned.noise, measured.noise, measured.quantified.channel_snr),
-        image_section(measured.quantified, measured.scanned.images[0], file.phantom.radius),
+        image_section(
+            measured.quantified, measured.scanned.images[0], file.phantom.radius, measured.ultimate
+        ),
         sodium_section(file, measured.scanned, measured.quantified.tsc),
         quality_section(measured.quality, None),
     )

@@ -8,7 +8,7 @@ from coilbench.base.errors import MeasurementError
 from coilbench.base.events import Event, EventSink, ignore
 from coilbench.procedures.quantify import quantify_scan
 from coilbench.stored_run import open_run, read_scan
-from coilbench.ultimate_snr import ultimate_share
+from coilbench.ultimate_snr import share_or_reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ def snr_of_run(folder: Path, on_event: EventSink = ignore, /) -> dict[str, Any]:
     -------
     Of the bath's median: by the noise scan (``background_snr``), by pseudo-replicas and, where the scan was
     repeated, by the difference of two scans; ``channels``, a record for each receive channel; what
-    ``ultimate_share`` states of the centre; ``notes``.
+    ``UltimateShare`` states of the centre; ``notes``.
 
     Raises
     ------
@@ -43,12 +43,10 @@ def snr_of_run(folder: Path, on_event: EventSink = ignore, /) -> dict[str, Any]:
     except MeasurementError as error:
         return {"notes": f"SNR of the phantom not measured: {error}"}
     found = _background(quantified)
-    notes = list(remarks)
-    try:
-        found |= ultimate_share(run.file, scanned, quantified).values()
-    except MeasurementError as error:
-        notes.append(f"share of the ultimate SNR not measured: {error}")
-    return {**found, "notes": "; ".join(notes)}
+    share, reason = share_or_reason(run.file, scanned, quantified)
+    if share is not None:
+        found |= share.values()
+    return {**found, "notes": "; ".join((*remarks, reason) if reason else remarks)}
 
 
 def _background(quantified: Quantified) -> dict[str, Any]:

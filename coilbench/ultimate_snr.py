@@ -75,6 +75,15 @@ class UltimateShare:
         """Standard uncertainty of ``share``."""
         return self.share * float(np.sqrt(sum(part**2 for _, part in self.contributions)))
 
+    def text(self) -> str:
+        """Return it as a sentence; ± 95 %."""
+        return (
+            f"At the phantom's centre a voxel has SNR {self.measured.value:.2f} ± "
+            f"{2 * self.measured.uncertainty:.2f} of the {self.ultimate:.2f} ± "
+            f"{2 * self.ultimate_uncertainty:.2f} that physics allows: {100 * self.share:.1f} ± "
+            f"{200 * self.uncertainty:.1f} % of the ultimate (± 95 %)."
+        )
+
     def values(self) -> dict[str, Any]:
         """Return all of it as plain values."""
         return {
@@ -137,6 +146,16 @@ def ultimate_share(file: BenchFile, scanned: Scanned, quantified: Quantified, /)
         weighting_efficiency=float(np.sum(weights) / np.sqrt(weights.size * np.sum(weights**2))),
         contributions=tuple(sorted({**parts, **noise}.items(), key=lambda part: -part[1])),
     )
+
+
+def share_or_reason(
+    file: BenchFile, scanned: Scanned, quantified: Quantified, /
+) -> tuple[UltimateShare | None, str]:
+    """Return the share of the ultimate SNR, or None and why it was not measured; arguments as above."""
+    try:
+        return ultimate_share(file, scanned, quantified), ""
+    except MeasurementError as error:
+        return None, f"share of the ultimate SNR not measured: {error}"
 
 
 def _snr_at_centre(scanned: Scanned, quantified: Quantified, lying: Phantom) -> tuple[Snr, dict[str, float]]:

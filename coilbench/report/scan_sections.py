@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from coilbench.bench_file import BenchFile
     from coilbench.procedures.quantify import NoiseCheck, Quantified
     from coilbench.procedures.scan import Scanned
+    from coilbench.ultimate_snr import UltimateShare
     from recon.live import ChannelImages
     from recon.noise import NoiseModel
     from recon.snr import Snr
@@ -86,7 +87,9 @@ def noise_section(noise: NoiseModel, check: NoiseCheck | None, channel_snr: Sequ
     )
 
 
-def image_section(quantified: Quantified, first: ChannelImages, radius: float, /) -> Section:
+def image_section(
+    quantified: Quantified, first: ChannelImages, radius: float, ultimate: UltimateShare | None, /
+) -> Section:
     """Return the SNR of the combined image and of each channel.
 
     Parameters
@@ -97,6 +100,8 @@ def image_section(quantified: Quantified, first: ChannelImages, radius: float, /
         Channel images that it was combined from.
     radius
         Of the phantom, m.
+    ultimate
+        The centre's SNR beside the most that physics allows; None: not known.
     """
     spacing = first.grid.spacing
     snr = quantified.snr.values
@@ -113,6 +118,8 @@ def image_section(quantified: Quantified, first: ChannelImages, radius: float, /
         "Whitened Roemer combination of the first scan in SNR units: a value of 10 is an SNR of 10 "
         "(real-part sigma)."
     )
+    if ultimate is not None:
+        text += f" {ultimate.text()}"
     return Section("Image", text, tuple(figures))
 
 

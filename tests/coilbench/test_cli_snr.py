@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -66,3 +69,31 @@ def test_a_runs_snr_is_stated_by_every_method_for_each_channel_and_of_the_ultima
     assert 0.55 - 3 * found["u_share_of_ultimate_snr"] < share < 0.70 + 3 * found["u_share_of_ultimate_snr"]
     assert found["u_share_of_ultimate_snr"] < 0.1 * share
     assert "share of ultimate snr: 0." in run_here("snr", run).out
+
+
+def test_a_finished_run_keeps_its_share_of_the_ultimate_for_the_trend_and_the_reader(run, finished) -> None:
+    """Record, list of quantities and page state the same number, each with its uncertainty."""
+    stated = finished.measured.ultimate
+    record = json.loads((run / "record.json").read_text(encoding="utf-8"))
+    assert record["snr"]["ultimate"]["share_of_ultimate_snr"] == pytest.approx(stated.share)
+    rows = {row["name"]: row for row in record["quantities"]}
+    share = rows["share of the ultimate SNR at the centre"]
+    assert (share["value"], share["uncertainty"]) == pytest.approx((stated.share, stated.uncertainty))
+    alone = [row for row in record["quantities"] if row["name"] == "SNR of the background, channel alone"]
+    assert [row["value"] for row in alone] == pytest.approx([row["snr"] for row in record["snr"]["channels"]])
+    assert all(row["uncertainty"] > 0 for row in alone)
+    assert f"{100 * stated.share:.1f} ± " in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_without_the_balls_conductivity_the_rest_is_stated_and_the_reason(run, record, tmp_path) -> None:
+    """Nothing bounds the SNR of a ball of unknown conductivity; the SNR itself does not need it."""
+    folder = tmp_path / run.name
+    shutil.copytree(run, folder)
+    text = (folder / "bench.toml").read_text(encoding="utf-8")
+    kept = [line for line in text.splitlines() if not line.startswith("conductivity")]
+    assert len(kept) == len(text.splitlines()) - 1
+    (folder / "bench.toml").write_text("\n".join(kept), encoding="utf-8")
+    found = record("snr", folder)
+    assert found["background_snr"] > 0
+    assert "share_of_ultimate_snr" not in found
+    assert "needs phantom.conductivity" in found["notes"]
