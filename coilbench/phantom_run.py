@@ -22,6 +22,7 @@ from coilbench.procedures.quantify import check_noise, judge_noise, judge_vials,
 from coilbench.procedures.scan import scan_phantom, scan_plan
 from coilbench.procedures.tune import nucleus_ports, tune
 from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
+from coilbench.run_trend import trend_sections
 from coilbench.session import run_folder, software, stop_signals, storing, write_atomically
 from coilbench.ultimate_snr import share_or_reason
 from coils.quality import worst_of_each
@@ -148,7 +149,9 @@ def conclude(measured: Measured, folder: RunFolder, /) -> Outcome:
     ):
         with storing(folder.path / name):
             write_nifti(folder.path / name, image, grid, description=unit)
-    write_atomically(outcome.report, report_page(measured, judged, checks, folder.path.name))
+    trend = trend_sections(folder.path, measured, judged)
+    page = report_page(measured, judged, checks, folder.path.name, trend=trend)
+    write_atomically(outcome.report, page)
     keep_quality(folder.path, measured.quality)
     keep_record(folder.path, _coil_record(measured, folder.path.name), measured.character.network)
     folder.finish(run_record(measured, judged, checks, folder.path.name))

@@ -16,6 +16,7 @@ from coilbench.procedures.qc import control_quality
 from coilbench.procedures.quantify import check_noise, quantify_scan
 from coilbench.procedures.tune_plan import PortOutcome, TuneResult
 from coilbench.run_report import Acquired, Measured, report_page, run_record, truths
+from coilbench.run_trend import trend_sections
 from coilbench.session import software, write_atomically
 from coilbench.stored_run import open_run, read_scan
 from coilbench.ultimate_snr import share_or_reason
@@ -107,7 +108,9 @@ def rewrite_report(again: Reanalysis, out: Path | None = None, /) -> Path:
     StorageError
         The disk refused.
     """
-    page = report_page(again.measured, again.judged, (*again.truths, *again.remarks), again.run.name)
+    trend = trend_sections(again.run.folder, again.measured, again.judged)
+    lines = (*again.truths, *again.remarks)
+    page = report_page(again.measured, again.judged, lines, again.run.name, trend=trend)
     return write_atomically(out or again.run.folder / "report.html", page)
 
 

@@ -16,7 +16,7 @@ from coilbench.report.scan_sections import image_section, noise_section, sodium_
 from coilbench.run_quantities import quantities_of_run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from coilbench.base.verdict import Judged
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from coilbench.procedures.quantify import NoiseCheck, Quantified
     from coilbench.procedures.scan import Scanned
     from coilbench.procedures.tune import TuneResult
+    from coilbench.report.page import Section
     from coilbench.ultimate_snr import UltimateShare
 
 
@@ -222,8 +223,26 @@ def run_record(
     }
 
 
-def report_page(measured: Measured, judged: tuple[Judged, ...], checks: tuple[str, ...], run: str, /) -> str:
-    """Return the report as one HTML document."""
+def report_page(
+    measured: Measured,
+    judged: tuple[Judged, ...],
+    checks: tuple[str, ...],
+    run: str,
+    /,
+    *,
+    trend: Sequence[Section] = (),
+) -> str:
+    """Return the report as one HTML document.
+
+    Parameters
+    ----------
+    measured, judged, checks
+        What is said.
+    run
+        Its name.
+    trend
+        Chapters on how its quantities went so far (``run_trend.trend_sections``).
+    """
     file = measured.file
     frequencies = ", ".join(
         f"{name} {engineering(file.larmor_frequency(name), 'Hz', digits=6)}" for name in file.array.nuclei
@@ -248,6 +267,7 @@ def report_page(measured: Measured, judged: tuple[Judged, ...], checks: tuple[st
         ),
         sodium_section(file, measured.scanned, measured.quantified.tsc),
         quality_section(measured.quality, None),
+        *trend,
     )
     return render(Page(f"coilbench: {file.name}", facts, overall(judged), judged, checks, sections))
 

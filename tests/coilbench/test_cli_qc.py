@@ -76,3 +76,22 @@ def test_a_run_draws_its_channels_and_takes_no_second_path(runs, qc, run_here, t
     done = run_here("qc", later, later)
     assert done.code == 3
     assert "one file of raw data is taken" in done.text
+
+
+def test_the_report_of_a_later_run_draws_its_trend_and_a_first_one_says_there_is_none(
+    runs, run_here, tmp_path
+) -> None:
+    """Two runs of one coil: charts of noise and signal apart, up to the run that is reported."""
+    first, later = sorted(path for path in runs.iterdir() if (path / "record.json").is_file())
+    assert run_here("report", later, "--out", tmp_path / "later.html").code in (0, 1, 2)
+    page = (tmp_path / "later.html").read_text(encoding="utf-8")
+    noise, signal = (
+        page.index("<h2>Noise</h2>", page.index("Quality control</h2>")),
+        page.index("<h2>Signal</h2>"),
+    )
+    assert noise < page.index("noise level, channel 1 / dB(V)", noise) < signal
+    assert page.count("2026-03-01") >= 10
+    run_here("report", first, "--out", tmp_path / "first.html")
+    page = (tmp_path / "first.html").read_text(encoding="utf-8")
+    assert "No chart: no other run of coil SIM-8-0001 has been made before it" in page
+    assert "2026-03-02" not in page
