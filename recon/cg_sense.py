@@ -173,7 +173,8 @@ def conjugate_gradient(
 
     Notes
     -----
-    Hestenes and Stiefel, J Res Natl Bur Stand 49:409 (1952). Inner products of planes are summed in double precision.
+    Hestenes and Stiefel, J Res Natl Bur Stand 49:409 (1952). Inner products of planes are summed in double
+    precision.
     """
     p = np.float32(1) if scaling is None else scaling
     remainder = (p * right_side).astype(np.complex64)
