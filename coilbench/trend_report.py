@@ -14,11 +14,13 @@ from coilbench.report.control_figure import ControlLine, control_figure
 from coilbench.report.page import Page, Rows, Section, render
 from coilbench.session import storing, write_atomically
 from coilbench.trend_store import Reset, TrendStore, read_resets, reset_baseline
+from recon.trend import ALARM_RULES, RULES, run_lengths
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from coilbench.trend_store import RunNumbers, Trend
+    from recon.trend import Rule, RunLength
 
 #: Charts that are drawn under one heading, those with alarms first; the JSON has all.
 _MOST_CHARTS: Final = 40
@@ -47,12 +49,16 @@ class CoilTrend:
         Changes made on purpose, in order of time.
     remarks
         Runs that could not be read, a line each.
+    lengths
+        Of each rule, in runs: between false alarms, and until a change by one deviation is seen; empty where
+        they were not measured.
     """
 
     coil: str
     trends: tuple[Trend, ...]
     resets: tuple[Reset, ...]
     remarks: tuple[str, ...]
+    lengths: tuple[tuple[Rule, RunLength, RunLength], ...] = ()
 
     @property
     def judged(self) -> tuple[Judged, ...]:
@@ -85,9 +91,32 @@ class CoilTrend:
         """Of the last run: fail where an alarm rang, inconclusive where no chart has 20 runs."""
         return overall(self.judged)
 
+    def lines(self) -> tuple[str, ...]:
+        """Return what stands under the table: how soon each rule rings, and what could not be read."""
+        return (
+            *(
+                f"{rule}{'' if rule in ALARM_RULES else ' (no alarm)'}: by chance every {sound.mean:.0f} ± "
+                f"{2 * sound.uncertainty:.0f} runs, a change by one deviation after {changed.mean:.1f} ± "
+                f"{2 * changed.uncertainty:.1f} (simulated, 95 %)"
+                for rule, sound, changed in self.lengths
+            ),
+            *self.remarks,
+        )
+
     def values(self) -> dict[str, Any]:
         """Return all of it as plain values."""
         return {
+            "run_lengths": [
+                {
+                    "rule": rule,
+                    "raises_alarms": rule in ALARM_RULES,
+                    "between_false_alarms": sound.mean,
+                    "u_between_false_alarms": sound.uncertainty,
+                    "after_change_by_one_deviation": changed.mean,
+                    "u_after_change_by_one_deviation": changed.uncertainty,
+                }
+                for rule, sound, changed in self.lengths
+            ],
             "coil": self.coil,
             "verdict": str(self.verdict),
             "judged": list(self.judged),
@@ -126,7 +155,13 @@ def coil_trend(runs: Path, coil: str | None = None, /) -> CoilTrend:
     with TrendStore(runs) as store:
         store.refresh()
         chosen = _chosen(store, runs, coil)
-        return CoilTrend(chosen, store.trends(chosen), read_resets(runs, chosen), tuple(store.remarks))
+        return CoilTrend(
+            chosen,
+            store.trends(chosen),
+            read_resets(runs, chosen),
+            tuple(store.remarks),
+            tuple((rule, *run_lengths(rule)) for rule in RULES),
+        )
 
 
 def reset_trend(runs: Path, coil: str | None, reason: str, signed_by: str, /) -> Path:
@@ -181,9 +216,9 @@ def trend_page(trend: CoilTrend, /) -> str:
             tuple(facts),
             trend.verdict,
             trend.judged,
-            trend.remarks,
+            trend.lines(),
             chart_sections(trend),
-            "What could not be read",
+            "How soon the rules ring, and what could not be read",
         )
     )
 

@@ -152,7 +152,7 @@ def trend(
     if as_json:
         print(json.dumps(jsonable({"schema": 1, **found.values(), "report": str(page)}), allow_nan=False))
     else:
-        print_judged(Console(), found.verdict, found.judged, found.remarks)
+        print_judged(Console(), found.verdict, found.judged, found.lines())
         print(f"\nCharts: {page}")
     raise typer.Exit(EXIT_CODES[found.verdict])
 

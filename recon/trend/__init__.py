@@ -11,6 +11,7 @@ from recon.trend.run_length import (
     RunLength,
     run_length,
     run_length_of_estimate,
+    run_lengths,
     shewhart_run_length,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "lag_one_correlation",
     "run_length",
     "run_length_of_estimate",
+    "run_lengths",
     "shewhart_run_length",
     "signals",
 ]

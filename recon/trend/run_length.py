@@ -87,6 +87,23 @@ def run_length(
     return RunLength(mean, mean / float(np.sqrt(found)))
 
 
+def run_lengths(rule: Rule, *, series: int = 1000, seed: int = 0) -> tuple[RunLength, RunLength]:
+    """Measure how many runs lie between a rule's false alarms, and after how many it sees a change.
+
+    Parameters
+    ----------
+    rule
+        What signals.
+    series, seed
+        As for ``run_length``.
+
+    Returns
+    -------
+    Of a sound scanner, and of one that has changed by one deviation of its baseline.
+    """
+    return run_length(rule, series=series, seed=seed), run_length(rule, shift=1.0, series=series, seed=seed)
+
+
 def shewhart_run_length(
     mean: NDArray[np.float64], deviation: NDArray[np.float64], limit: float = 3.0
 ) -> NDArray[np.float64]:

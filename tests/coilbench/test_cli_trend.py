@@ -118,3 +118,23 @@ def test_a_hostile_quantity_stays_text_and_a_damaged_record_is_named(tmp_path, t
 def test_no_folder_and_no_runs_are_said(tmp_path, trend) -> None:
     assert "there is no folder" in trend(tmp_path / "none")["error"]
     assert "no run with quantities" in trend(tmp_path)["error"]
+
+
+def test_every_rule_says_how_soon_it_rings(tmp_path, trend) -> None:
+    """Simulated run lengths within three standard uncertainties of what Markov chains give exactly."""
+    runs = make_runs(tmp_path / "runs", 6)
+    exact = {
+        "Shewhart": (370.4, 43.9),
+        "Westgard": (158.3, 13.0),
+        "EWMA": (494.4, 9.6),
+        "CUSUM": (465.4, 10.4),
+    }
+    found = {one["rule"]: one for one in trend(runs)["run_lengths"]}
+    assert {rule for rule, one in found.items() if one["raises_alarms"]} == {"Shewhart", "EWMA"}
+    for rule, (sound, changed) in exact.items():
+        one = found[rule]
+        assert one["between_false_alarms"] == pytest.approx(sound, abs=3 * one["u_between_false_alarms"])
+        u = one["u_after_change_by_one_deviation"]
+        assert one["after_change_by_one_deviation"] == pytest.approx(changed, abs=3 * u)
+    page = (runs / "trends" / "coil-NA-8.html").read_text(encoding="utf-8")
+    assert "Westgard (no alarm): by chance every" in page
