@@ -53,6 +53,8 @@ def spill_matrix(
     cores: NDArray[np.float64],
     *,
     t2_star_scale: float = 1.0,
+    frequency: float = 0.0,
+    since: float = 0.0,
 ) -> Spill:
     """Return how the cores read the vials and the bath.
 
@@ -64,10 +66,12 @@ def spill_matrix(
         Weights of the cores, shape (vial, z, y, x), each summing to 1.
     t2_star_scale
         Factor on the transverse times of every material.
+    frequency, since
+        Offset in Hz of every material, and the time in s at which its phase is 0: the real part is returned.
     """
     used = cores.any(axis=0)
     weights = cores[:, used]
-    balls = BallImages(readout, t2_star_scale)
+    balls = BallImages(readout, t2_star_scale, frequency, since)
     bath = phantom.background.relaxation
     vials, holes = [], []
     for vial in phantom.vials:
@@ -121,16 +125,33 @@ class BallImages:
         The spoke.
     t2_star_scale
         Factor on all transverse times.
+    frequency, since
+        Offset in Hz, and the time in s at which its phase is 0.
     """
 
-    def __init__(self, readout: RadialReadout, t2_star_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        readout: RadialReadout,
+        t2_star_scale: float = 1.0,
+        frequency: float = 0.0,
+        since: float = 0.0,
+    ) -> None:
         self._readout = readout
         self._scale = t2_star_scale
+        self._frequency = frequency
+        self._since = since
         self._images: dict[tuple[float, Relaxation], BallImage] = {}
 
     def image(self, radius: float, relaxation: Relaxation) -> BallImage:
         """Return the image of a ball of ``radius`` (m) and ``relaxation``."""
         key = (radius, relaxation)
         if key not in self._images:
-            self._images[key] = BallImage(self._readout, radius, relaxation, t2_star_scale=self._scale)
+            self._images[key] = BallImage(
+                self._readout,
+                radius,
+                relaxation,
+                t2_star_scale=self._scale,
+                frequency=self._frequency,
+                since=self._since,
+            )
         return self._images[key]

@@ -89,7 +89,12 @@ def ball_transform(radius: float, k: NDArray[np.float64]) -> NDArray[np.float64]
 
 
 def transfer_function(
-    readout: RadialReadout, relaxation: Relaxation, *, t2_star_scale: float = 1.0
+    readout: RadialReadout,
+    relaxation: Relaxation,
+    *,
+    t2_star_scale: float = 1.0,
+    frequency: float = 0.0,
+    since: float = 0.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return even steps of |k| in 1/m up to the end of k-space, and by what each is multiplied.
 
@@ -101,14 +106,20 @@ def transfer_function(
         Of the material.
     t2_star_scale
         Factor on the transverse times.
+    frequency, since
+        The material's offset in Hz, and the time in s at which its phase is that of the receiver: the real
+        part of the image is returned.
 
     Returns
     -------
     |k| and decay (1 at the echo time) times window, shape (step,) each.
     """
     k = np.linspace(0.0, readout.extent, _STEPS + 1)
-    decay = relaxation.decay(readout.time_at(k), scale=t2_star_scale)
+    times = readout.time_at(k)
+    decay = relaxation.decay(times, scale=t2_star_scale)
     decay = decay / relaxation.decay(readout.echo_time, scale=t2_star_scale)
+    if frequency:
+        decay = decay * np.cos(2 * np.pi * frequency * (times - since))
     return k, decay * window(k, readout.nyquist, readout.filter_window)
 
 
@@ -179,14 +190,23 @@ class BallImage:
         Of the ball in m.
     relaxation
         Of the material in the ball.
-    t2_star_scale
-        Factor on the transverse times.
+    t2_star_scale, frequency, since
+        As of ``transfer_function``.
     """
 
     def __init__(
-        self, readout: RadialReadout, radius: float, relaxation: Relaxation, *, t2_star_scale: float = 1.0
+        self,
+        readout: RadialReadout,
+        radius: float,
+        relaxation: Relaxation,
+        *,
+        t2_star_scale: float = 1.0,
+        frequency: float = 0.0,
+        since: float = 0.0,
     ) -> None:
-        k, transfer = transfer_function(readout, relaxation, t2_star_scale=t2_star_scale)
+        k, transfer = transfer_function(
+            readout, relaxation, t2_star_scale=t2_star_scale, frequency=frequency, since=since
+        )
         step = float(k[1])
         integrand = 4 * np.pi * k * ball_transform(radius, k) * transfer * step
         integrand[-1] *= 0.5

@@ -54,18 +54,32 @@ def ball_weights(
     return weights
 
 
-def core_radius(grid: Grid, vial: Vial) -> float:
+def core_radius(grid: Grid, vial: Vial, *, guard: float | None = None) -> float:
     """Return the radius in m of the core in which a vial is measured.
 
-    Away from the wall by three quarters of the resolution, so that the partial-volume correction stays
-    small, but at least 1.2 voxels; the remaining correction is computed, not neglected.
+    Parameters
+    ----------
+    grid, vial
+        The voxels and what lies in them.
+    guard
+        Distance in m that the core keeps from the wall. None: three quarters of the resolution, so that
+        the partial-volume correction stays small, but less where the core would fall below 1.2 voxels; the
+        remaining correction is then computed, not neglected.
 
     Raises
     ------
     MeasurementError
-        The vial is smaller than that.
+        The vial is smaller than that, or has no such core of 1.2 voxels.
     """
     smallest = _SMALLEST_CORE * max(grid.spacing)
+    if guard is not None:
+        if vial.radius - guard < smallest:
+            raise MeasurementError(
+                f"vial {vial.name} of radius {vial.radius * 1e3:.1f} mm has no core of "
+                f"{smallest * 1e3:.1f} mm that keeps {guard * 1e3:.1f} mm from its wall: correct partial "
+                f"volume, use a vial of {(guard + smallest) * 1e3:.1f} mm or a finer matrix"
+            )
+        return vial.radius - guard
     if vial.radius < smallest:
         raise MeasurementError(
             f"vial {vial.name} of radius {vial.radius * 1e3:.1f} mm is too small for voxels of "
@@ -74,15 +88,15 @@ def core_radius(grid: Grid, vial: Vial) -> float:
     return max(vial.radius - _CORE_GUARD * grid.resolution, smallest)
 
 
-def core_weights(grid: Grid, vial: Vial) -> NDArray[np.float64]:
-    """Return weights that sum to 1 over a vial's core, shape (z, y, x).
+def core_weights(grid: Grid, vial: Vial, *, guard: float | None = None) -> NDArray[np.float64]:
+    """Return weights that sum to 1 over a vial's core (``core_radius``), shape (z, y, x).
 
     Raises
     ------
     MeasurementError
         The vial is too small for the grid, or lies outside it.
     """
-    weights = ball_weights(grid, vial.centre, core_radius(grid, vial))
+    weights = ball_weights(grid, vial.centre, core_radius(grid, vial, guard=guard))
     total = float(weights.sum())
     if total <= 0:
         raise MeasurementError(f"vial {vial.name} at {vial.centre} m lies outside the image")

@@ -5,13 +5,14 @@ every ball, and the exact transforms of those (``hil_fixtures.physics.kspace``);
 
 Every seed draws another array (size, coupling, gains, noise correlation: B1-), another transmit field
 (reference voltage and each compartment's own: B1+), T1 and T2* of every material, what the references
-really contain, where the phantom lies and how it is turned, where each vial sits in it, a drifting gain, a
-frequency offset, and receiver noise.
+really contain, where the phantom lies and how it is turned, where each vial sits in it, a drifting gain, the
+frequency (of the whole and of every compartment), the gradients' delay, and receiver noise. Directions are
+left out in every scan: half of what the phantom asks for is played.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -49,8 +50,10 @@ class Spread:
         Of every vial in the phantom, m per axis.
     gain_drift
         Change of the receive gain over the scan.
-    frequency
-        Offset in Hz.
+    frequency, frequency_own
+        Offset in Hz: common, and of every compartment besides (shim, susceptibility).
+    delay
+        Of the gradients against the receivers in s, after its calibration.
     noise
         Standard deviation of a sample's real part, relative to the largest sample.
     """
@@ -64,8 +67,23 @@ class Spread:
     turn: float = 0.035
     seat: float = 0.3e-3
     gain_drift: float = 0.01
-    frequency: float = 3.0
-    noise: float = 4e-3
+    frequency: float = 5.0
+    frequency_own: float = 5.0
+    delay: float = 0.2e-6
+    noise: float = 2.8e-3
+
+    def only(self, *names: str) -> Spread:
+        """Return the same with nothing drawn but ``names`` and noise (which ``draw_scan`` switches off).
+
+        Raises
+        ------
+        ValueError
+            There is no source of that name.
+        """
+        known = [one.name for one in fields(self)]
+        if unknown := set(names) - set(known):
+            raise ValueError(f"sources are {', '.join(known)}; got {', '.join(sorted(unknown))}")
+        return replace(self, **dict.fromkeys(set(known) - {*names, "noise"}, 0.0))
 
 
 def _saline(name: str, place: tuple[float, float, float], radius: float, amount: float) -> Compartment:
@@ -84,6 +102,25 @@ COMPARTMENTS: tuple[Compartment, ...] = (
     Compartment("agar B", (-0.006, 0.012, -0.050), 0.015, 50.0, 40e-3, 8e-3, 27e-3, 0.6, "check"),
     Compartment("agar C", (0.012, -0.010, 0.051), 0.013, 80.0, 38e-3, 5e-3, 20e-3, 0.6, "check"),
 )
+
+
+def _large(name: str, place: tuple[float, float, float], amount: float, *, gel: bool = False) -> Compartment:
+    if gel:
+        return Compartment(name, place, 0.0230, amount, 40e-3, 8e-3, 27e-3, 0.6, "check")
+    role = "reference" if name != "saline A" else "check"
+    return Compartment(name, place, 0.0215, amount, 55e-3, 50e-3, 50e-3, 0.0, role)
+
+
+#: Vials so large that cores of two voxels and more lie 1.5 widths of the point spread from every wall.
+LARGE_VIALS: tuple[Compartment, ...] = (
+    COMPARTMENTS[0],
+    _large("saline 20", (0.051, 0.006, -0.005), 20.0),
+    _large("saline 70", (-0.006, 0.051, 0.006), 70.0),
+    _large("saline 145", (-0.051, -0.008, 0.004), 145.0),
+    _large("saline A", (0.008, -0.051, -0.007), 60.0),
+    _large("agar B", (-0.004, 0.006, -0.052), 50.0, gel=True),
+    _large("agar C", (0.006, -0.005, 0.052), 80.0, gel=True),
+)
 #: Concentrations of the unknown vials are drawn between these, mmol/L.
 _UNKNOWN = (30.0, 150.0)
 
@@ -100,11 +137,17 @@ class Design:
         Counts.
     duration, echo_time, repetition_time
         s.
+    spread
+        What is drawn.
+    contents
+        The bath, then every vial, as described.
+    stream
+        Sets the random numbers of this design apart from another's with the same seeds.
     """
 
     matrix: int = 32
     fov: float = 0.2
-    spokes: int = 2000
+    spokes: int = 1000
     samples: int = 64
     channels: int = 6
     duration: float = 5e-3
@@ -113,6 +156,22 @@ class Design:
     flip_angle: float = np.pi / 2
     noise_windows: int = 32
     spread: Spread = field(default_factory=Spread)
+    contents: tuple[Compartment, ...] = COMPARTMENTS
+    stream: int = 20
+
+    @classmethod
+    def large(cls, spread: Spread | None = None) -> Design:
+        """Return a scan of 5 mm voxels of the phantom with large vials, by the same share of the spokes."""
+        return cls(
+            matrix=36,
+            fov=0.18,
+            spokes=1550,
+            samples=72,
+            duration=2e-3,
+            spread=spread or Spread(),
+            contents=LARGE_VIALS,
+            stream=21,
+        )
 
     @property
     def dwell_time(self) -> float:
@@ -126,13 +185,17 @@ class Design:
 
     @cached_property
     def radii(self) -> Real:
-        """|k| of the samples: even to half the end, then of equal density (Nagel 2009, eq 6)."""
-        limit, times = 0.5 * self.matrix / self.fov, self.times - self.echo_time
+        """|k| of the samples in 1/m, as planned."""
+        return self.radius(self.times)
+
+    def radius(self, times: Real) -> Real:
+        """|k| in 1/m: even to half the end, then of equal density (Nagel 2009, eq 6)."""
+        limit, since = 0.5 * self.matrix / self.fov, np.maximum(times - self.echo_time, 0.0)
         k0 = 0.5 * limit
-        speed = (k0 + (limit**3 - k0**3) / (3 * k0**2)) / times[-1]
+        speed = (k0 + (limit**3 - k0**3) / (3 * k0**2)) / (self.times[-1] - self.echo_time)
         t0 = k0 / speed
-        outer = np.cbrt(np.maximum(3 * k0**2 * speed * (times - t0) + k0**3, 0.0))
-        return np.where(times < t0, speed * times, outer)
+        outer = np.cbrt(np.maximum(3 * k0**2 * speed * (since - t0) + k0**3, 0.0))
+        return np.where(since < t0, speed * since, outer)
 
     @cached_property
     def directions(self) -> Real:
@@ -173,12 +236,11 @@ class DrawnScan:
 
 def draw_scan(design: Design, seed: int, *, noise: bool = True) -> DrawnScan:
     """Return the scan of one seed; with ``noise`` False the same without receiver noise."""
-    random = np.random.default_rng([seed, 20])
+    random = np.random.default_rng([seed, design.stream])
     contents, flips, places = _draw_phantom(design, random)
     signal = _signal(design, contents, flips, random)
     drift = 1 + design.spread.gain_drift * random.standard_normal() * np.linspace(-0.5, 0.5, design.spokes)
-    offset = design.spread.frequency * random.standard_normal()
-    signal *= drift[:, None, None] * np.exp(2j * np.pi * offset * design.times)
+    signal *= drift[:, None, None]
     root = _noise_root(design.channels, random)
     level = design.spread.noise * float(np.abs(signal).max())
     windows = level * _white(root, (design.noise_windows, 256), random)
@@ -196,7 +258,7 @@ def _draw_phantom(design: Design, random: np.random.Generator) -> tuple[tuple[Co
     turn = Rotation.from_rotvec(spread.turn * random.standard_normal(3))
     shift = spread.shift * random.standard_normal(3)
     contents, places = [], []
-    for inside in COMPARTMENTS:
+    for inside in design.contents:
         key = (inside.t1, inside.t2_long)
         if key not in errors:
             t1, t2 = random.standard_normal(2)
@@ -249,19 +311,35 @@ def _signal(
         degree, margin = (BODY_DEGREE, 24) if place == 0 else (VIAL_DEGREE, 4)
         centre = np.array(inside.position_m)
         balls.append(Ball(inside, project(fields, centre, inside.radius_m, degree, margin), degree))
+    mixing = np.eye(array.count) + 0.08 * _complex(random, (array.count, array.count))
+    gains = np.exp(0.1 * random.standard_normal(array.count) + 2j * np.pi * random.random(array.count))
+    weights = _weights(design, contents, flips, random)
+    radii = design.radius(design.times - design.spread.delay * random.standard_normal())
+    total = np.zeros((design.spokes, design.channels, design.samples), dtype=np.complex128)
+    unit = np.ones((1, design.samples))
+    for ball, weight in zip(balls, weights, strict=True):
+        spokes = Spokes(radii, unit, (ball.tables(radii),))
+        total += weight * spoke_signals([ball], gains[:, None] * mixing, spokes, design.directions)
+    return total
+
+
+def _weights(
+    design: Design, contents: tuple[Compartment, ...], flips: Real, random: np.random.Generator
+) -> Complex:
+    """Return the signal per volume of every ball at every sample; a vial's less the bath's it displaces."""
+    common = design.spread.frequency * random.standard_normal()
+    offsets = common + design.spread.frequency_own * random.standard_normal(len(contents))
     weights = np.stack(
         [
             inside.concentration_mmol_l
             * steady_state(float(flip), design.repetition_time, inside.t1)
             * transverse_decay(inside, design.times)
-            for inside, flip in zip(contents, flips, strict=True)
+            * np.exp(2j * np.pi * offset * design.times)
+            for inside, flip, offset in zip(contents, flips, offsets, strict=True)
         ]
     )
     weights[1:] -= weights[0]
-    spokes = Spokes(design.radii, weights, tuple(ball.tables(design.radii) for ball in balls))
-    mixing = np.eye(array.count) + 0.08 * _complex(random, (array.count, array.count))
-    gains = np.exp(0.1 * random.standard_normal(array.count) + 2j * np.pi * random.random(array.count))
-    return spoke_signals(balls, gains[:, None] * mixing, spokes, design.directions)
+    return weights
 
 
 def _noise_root(channels: int, random: np.random.Generator) -> Complex:

@@ -1,4 +1,4 @@
-"""What the sequence did: repetition time and flip angles, with what is not known of them."""
+"""What the sequence did: repetition time, flip angles, timing; with what is not known of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """Repetition time and flip angles.
+    """Repetition time and flip angles, and how well they, frequency and timing are known.
 
     Parameters
     ----------
@@ -28,6 +28,13 @@ class Protocol:
         uniform, or noise of the B1+ map.
     flip_angle_factors
         Flip angle over ``flip_angle`` in the bath and then in every vial, from a B1+ map; empty: all 1.
+    frequency_uncertainty
+        Standard uncertainty in Hz of the receiver's frequency, the same for all compartments.
+    frequency_spread
+        Standard uncertainty in Hz of each compartment's own frequency besides (shim, susceptibility).
+    delay_uncertainty
+        Standard uncertainty in s of the gradients' delay against the receivers, after its calibration
+        (``recon.delay`` states it).
     """
 
     repetition_time: float
@@ -35,13 +42,23 @@ class Protocol:
     flip_angle_uncertainty: float = 0.03
     flip_angle_spread: float = 0.0
     flip_angle_factors: tuple[float, ...] = ()
+    frequency_uncertainty: float = 5.0
+    frequency_spread: float = 5.0
+    delay_uncertainty: float = 0.2e-6
 
     def __post_init__(self) -> None:
         if self.repetition_time <= 0 or not 0 < self.flip_angle < np.pi:
             raise ValueError(
                 f"a repetition time above 0 s and a flip angle between 0 and pi expected, got {self}"
             )
-        if self.flip_angle_uncertainty < 0 or self.flip_angle_spread < 0:
+        uncertainties = (
+            self.flip_angle_uncertainty,
+            self.flip_angle_spread,
+            self.frequency_uncertainty,
+            self.frequency_spread,
+            self.delay_uncertainty,
+        )
+        if min(uncertainties) < 0:
             raise ValueError(f"uncertainties are not negative, got {self}")
 
     def compartment_factors(self, vials: int) -> NDArray[np.float64]:

@@ -12,14 +12,15 @@ by the slope through the references, this is the concentration. Concentrations a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from coilbench.base.errors import MeasurementError
-from recon.blur import spill_matrix
+from recon.blur import Spill, spill_matrix
 from recon.phantom import Pose
-from recon.regions import core_weights
+from recon.psf import full_width
+from recon.regions import GUARD, core_weights
 from recon.tsc.budget import DRAWS
 from recon.tsc.calibration import CalibrationModel
 from recon.tsc.maps import concentration_maps
@@ -30,6 +31,7 @@ from recon.tsc.reading import (
     read_phantom,
     receive_field_covariance,
 )
+from recon.tsc.timing import delay_covariance, off_resonance_covariance
 from recon.tsc.undersampling import RESIDUE
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from recon.tsc.calibration import Regression, VialEstimate
     from recon.tsc.protocol import Protocol
 
+#: What is done about walls that reach into the vials' cores.
+PartialVolume = Literal["corrected", "avoided"]
 #: What stands under every table and map of tissue.
 NOT_MEASURED: Final = (
     "TSC is the mean over intra- and extracellular space of a voxel. The extracellular (ESC) and "
@@ -132,6 +136,7 @@ def quantify(
     *,
     pose: Pose | None = None,
     position_uncertainty: float = 0.0,
+    partial_volume: PartialVolume = "corrected",
     draws: int = DRAWS,
     seed: int = 0,
 ) -> TscResult:
@@ -151,6 +156,9 @@ def quantify(
         How the phantom lies: from ``register``, or where the user has put it; None: as described.
     position_uncertainty
         Standard uncertainty of the pose at the vials in m, per axis (``Registration.position_uncertainty``).
+    partial_volume
+        ``"corrected"``: by the geometric transfer matrix; ``"avoided"``: vials are read as they are, in cores
+        that keep 1.5 full widths of the true point spread from the wall.
     draws
         Monte Carlo draws for the coverage intervals.
     seed
@@ -159,7 +167,8 @@ def quantify(
     Raises
     ------
     MeasurementError
-        Fewer than two reference vials, vials too small for the voxels, or too little background.
+        Fewer than two reference vials, vials too small for the voxels (or to avoid partial volume), or too
+        little background.
     """
     references = sum(vial.is_reference for vial in phantom.vials)
     if references < 2:
@@ -168,28 +177,37 @@ def quantify(
         )
     lying = phantom if pose is None else phantom.moved(pose)
     grid = images.grid
-    cores = np.stack([core_weights(grid, vial) for vial in lying.vials])
+    guards = wall_distances(lying, readout) if partial_volume == "avoided" else [None] * len(lying.vials)
+    cores = np.stack(
+        [core_weights(grid, vial, guard=guard) for vial, guard in zip(lying.vials, guards, strict=True)]
+    )
     reading = read_phantom(images, lying, readout, cores)
     values = reading.cores(cores)
     noise = core_noise(images, reading, cores)
-    unevenness = bath_unevenness(lying, reading, images, cores, noise)
+    unevenness = bath_unevenness(reading, images, cores, noise)
     spill = spill_matrix(lying, readout, grid, cores)
-    model = CalibrationModel(
-        lying,
-        lambda scale: spill_matrix(lying, readout, grid, cores, t2_star_scale=scale),
-        protocol,
-        echo_time=readout.echo_time,
-    )
+
+    def spill_at(scale: float) -> Spill:
+        if partial_volume == "avoided":
+            return Spill(np.eye(values.size), np.zeros(values.size))
+        return spill_matrix(lying, readout, grid, cores, t2_star_scale=scale)
+
+    contrasts = spill.contrasts(values)
+    model = CalibrationModel(lying, spill_at, protocol, echo_time=readout.echo_time)
     covariances = {
         "noise": noise,
         # Shading multiplies, streaks from elsewhere add: relative to the reading or the bath.
         "unevenness": np.diag((unevenness * np.maximum(np.abs(values), 1.0)) ** 2),
         "receive field": receive_field_covariance(images, reading, cores),
         "undersampling": np.eye(values.size) * (RESIDUE * reading.undersampling(cores)) ** 2,
-        "position": position_covariance(
-            lying, readout, grid, cores, spill.contrasts(values), position_uncertainty
-        ),
+        "position": position_covariance(lying, readout, grid, cores, contrasts, position_uncertainty),
+        "off-resonance": off_resonance_covariance(lying, readout, grid, cores, spill, contrasts, protocol),
+        "gradient delay": delay_covariance(images, lying, readout, reading, cores, contrasts, protocol),
     }
+    if partial_volume == "avoided":
+        # What walls still do there is known, small and not taken off: JCGM 100:2008, F.2.4.5.
+        left = values - contrasts
+        covariances["partial volume"] = np.outer(left, left)
     calibration = model.calibrate(values, covariances, draws=draws, seed=seed)
     maps = concentration_maps(images, lying, reading, calibration, model.nominal_weights())
     return TscResult(
@@ -207,3 +225,12 @@ def quantify(
         spill_condition=spill.condition,
         pose=pose or Pose(),
     )
+
+
+def wall_distances(phantom: Phantom, readout: RadialReadout) -> list[float]:
+    """Return the distance from each vial's wall in m within which walls blur: 1.5 full widths of the spread.
+
+    The wider one counts of the vial's own point spread and of the bath's, decay and window included.
+    """
+    bath = full_width(readout, phantom.background.relaxation)
+    return [GUARD * max(bath, full_width(readout, vial.material.relaxation)) for vial in phantom.vials]

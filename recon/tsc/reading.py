@@ -14,7 +14,7 @@ import numpy as np
 from recon.blur import BallImages, expected_image, spill_matrix
 from recon.combine import combine_roemer
 from recon.functionals import ImageNoise
-from recon.regions import background_mask, ball_weights, body_mask, core_radius
+from recon.regions import background_mask, ball_weights, body_mask
 from recon.sensitivities import fit_harmonics
 from recon.sensitivities.harmonic import DEGREE
 from recon.tsc.receive_field import SensitivityPrior, sensitivity_prior
@@ -50,8 +50,8 @@ class Reading:
     shape
         Expected image of the phantom under a uniform coil, shape (z, y, x).
     streaks
-        What was taken off ``combined`` for directions left out, in units of the bath, shape (z, y, x); None
-        where nothing was.
+        What was taken off ``combined`` for directions left out, through the sensitivities too, in units of
+        the bath, shape (z, y, x); None where nothing was.
     prior
         What was expected of the sensitivities' high degrees.
     """
@@ -108,7 +108,7 @@ def read_phantom(
     streaks = undersampling_error(images, phantom, readout, second, spill.contrasts(second.cores(cores)))
     even = replace(images, images=images.images - streaks)
     third = combine_fitted(even, phantom, mask, shape, prior)
-    return replace(third, streaks=combine_roemer(streaks, third.sensitivities).real)
+    return replace(third, streaks=(second.combined - third.combined).real)
 
 
 def combine_fitted(
@@ -201,6 +201,31 @@ def receive_field_covariance(
     return np.asarray(0.5 * left, dtype=np.float64)
 
 
+def respond(
+    images: ChannelImages,
+    reading: Reading,
+    cores: NDArray[np.float64],
+    change: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the change of the readings when what a uniform coil sees changes, shape (vial,).
+
+    Parameters
+    ----------
+    images, reading
+        What was read; the fit follows the change in the bath.
+    cores
+        Weights of the cores, shape (vial, z, y, x).
+    change
+        In units of the bath, shape (z, y, x).
+    """
+    used: NDArray[np.bool_] = np.any(cores > 0, axis=0)
+    direct, through_fit = _responses(images, reading, cores)
+    seen = reading.sensitivities * change
+    followed = np.einsum("tv,cv->ct", reading.fit.projector, seen[:, reading.fit.mask])
+    whole = np.einsum("icv,cv->i", direct, seen[:, used]) - np.einsum("ict,ct->i", through_fit, followed)
+    return np.asarray(whole.real, dtype=np.float64)
+
+
 def _responses(
     images: ChannelImages, reading: Reading, cores: NDArray[np.float64]
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
@@ -213,7 +238,6 @@ def _responses(
 
 
 def bath_unevenness(
-    phantom: Phantom,
     reading: Reading,
     images: ChannelImages,
     cores: NDArray[np.float64],
@@ -227,7 +251,9 @@ def bath_unevenness(
     import scipy.stats
 
     grid = images.grid
-    radius = float(np.mean([core_radius(grid, vial) for vial in phantom.vials]))
+    # A ball of as many voxels as the cores have on average; of even weights, their number is 1 / sum w².
+    voxels = np.mean([1 / np.sum(core**2) for core in cores])
+    radius = float(np.cbrt(voxels * grid.voxel_volume * 3 / (4 * np.pi)))
     centres = _probe_centres(grid, reading.fit.mask, radius)
     if len(centres) < _FEWEST_PROBES:
         return 0.0
