@@ -36,9 +36,8 @@ def combine_roemer(
     -----
     Roemer et al., Magn Reson Med 16:192 (1990).
     """
-    power = _power(images, sensitivities)
-    sum_ = np.einsum("c...,c...->...", sensitivities.conj(), images)
-    combined: NDArray[np.complex64] = np.where(power > 0, sum_ / np.where(power > 0, power, 1), 0)
+    matched, power = _matched(images, sensitivities)
+    combined: NDArray[np.complex64] = np.where(power > 0, matched / np.where(power > 0, power, 1), 0)
     return combined.astype(np.complex64)
 
 
@@ -65,9 +64,8 @@ def snr_units(
     Kellman, McVeigh, Magn Reson Med 54:1439 (2005); with whitened data of unit real standard deviation
     no root of two remains.
     """
-    power = _power(images, sensitivities)
-    sum_ = np.abs(np.einsum("c...,c...->...", sensitivities.conj(), images))
-    snr = np.where(power > 0, sum_ / np.sqrt(np.where(power > 0, power, 1)), 0) / noise_gain
+    matched, power = _matched(images, sensitivities)
+    snr = np.where(power > 0, np.abs(matched) / np.sqrt(np.where(power > 0, power, 1)), 0) / noise_gain
     return snr.astype(np.float32)
 
 
@@ -112,14 +110,27 @@ def combine_squares(
     -------
     Shape (z, y, x), never negative.
     """
-    squares = np.einsum("c...,c...->...", images, images.conj()).real / noise_gain**2
+    squares = _power(images) / noise_gain**2
     if correct_bias:
         squares = np.maximum(squares - 2 * images.shape[0], 0)
     return np.asarray(np.sqrt(squares), dtype=np.float32)
 
 
-def _power(images: NDArray[np.complex64], sensitivities: NDArray[np.complex64]) -> NDArray[np.float32]:
+def _matched(
+    images: NDArray[np.complex64], sensitivities: NDArray[np.complex64]
+) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+    """Return s^H a and s^H s."""
     if images.shape != sensitivities.shape:
         raise ValueError(f"images {images.shape} and sensitivities {sensitivities.shape} differ in shape")
-    power = np.einsum("c...,c...->...", sensitivities, sensitivities.conj()).real
-    return np.asarray(power, dtype=np.float32)
+    matched = np.zeros(images.shape[1:], dtype=np.complex64)
+    for image, sensitivity in zip(images, sensitivities, strict=True):
+        matched += (sensitivity.conj() * image).astype(np.complex64, copy=False)
+    return matched, _power(sensitivities)
+
+
+def _power(images: NDArray[np.complex64]) -> NDArray[np.float32]:
+    """Return the sum of squared magnitudes over the channels, real and imaginary parts in one pass."""
+    squares = np.zeros((*images.shape[1:-1], 2 * images.shape[-1]), dtype=np.float32)
+    for image in images:
+        squares += np.square(np.ascontiguousarray(image, dtype=np.complex64).view(np.float32))
+    return np.asarray(squares[..., ::2] + squares[..., 1::2], dtype=np.float32)
