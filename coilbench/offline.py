@@ -156,6 +156,7 @@ def signal_to_noise(path: Path, on_event: EventSink, /, *, plot: Path | None = N
         **report.median.plain(),
         "combination": "root sum of squares of whitened channels",
         "maximum_snr": report.maximum,
+        "u_maximum_snr": float(report.snr.uncertainty.max()),
         "median_snr_of_object": float(np.median(report.snr.values[inside])),
         "noise_bandwidth_ratio": report.bandwidth_ratio,
         "mean_noise_correlation": report.mean_correlation,

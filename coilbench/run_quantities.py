@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 #: Version of each algorithm; raised when the same data would give another number.
 ALGORITHMS: Final = {
-    "limits of the bench file": "2",
+    "limits of the bench file": "1",
     "noise pre-scan": "1",
     "SNR units, whitened Roemer": "2",
     "share of the ultimate SNR at the centre of a ball": "1",
     "sodium by reference vials": "2",
 }
+#: The judged quantity that is an SNR, as ``phantom_run.judge_run`` names it.
+_BACKGROUND: Final = "SNR of the background, median"
 #: Of 10 log10(power): 10 / ln(10).
 _DECIBEL: Final = 4.342944819
 
@@ -45,8 +47,11 @@ def quantities_of_run(measured: Measured, judged: Sequence[Judged], /) -> tuple[
     """Return every quantity of a run: what was judged, then noise, signal and sodium by channel and vial."""
     quality = measured.quality
     own = [one for one in judged if one not in quality.judged]  # those have an algorithm of their own
+    snr = [one for one in own if one.name == _BACKGROUND]
+    others = [one for one in own if one.name != _BACKGROUND]
     return (
-        *quantities_of_judged(own, **_by("limits of the bench file")),
+        *quantities_of_judged(others, **_by("limits of the bench file")),
+        *quantities_of_judged(snr, **_by("SNR units, whitened Roemer")),
         *_noise(measured.scanned.noise),
         *_signal(measured.quantified, measured.scanned.noise),
         *_share(measured.ultimate),

@@ -108,7 +108,7 @@ def channel_snr_map(images: NDArray[np.complex64], noise_gain: float, noise: Noi
         That whitened them.
     """
     mixed = unwhitening(noise).astype(np.complex64) @ images.reshape(images.shape[0], -1)
-    values = np.abs(mixed).reshape(images.shape) / np.float32(noise_gain)
+    values = np.asarray(np.abs(mixed).reshape(images.shape) / np.float32(noise_gain), dtype=np.float32)
     spread = 0.5 * noise.variance_uncertainty
     return SnrMap(values, spread, _freedom(spread), _CHANNEL, is_shared=True, floor=1.0)
 

@@ -79,6 +79,7 @@ def test_a_finished_run_keeps_its_share_of_the_ultimate_for_the_trend_and_the_re
     rows = {row["name"]: row for row in record["quantities"]}
     share = rows["share of the ultimate SNR at the centre"]
     assert (share["value"], share["uncertainty"]) == pytest.approx((stated.share, stated.uncertainty))
+    assert rows["SNR of the background, median"]["algorithm"] == "SNR units, whitened Roemer"
     alone = [row for row in record["quantities"] if row["name"] == "SNR of the background, channel alone"]
     assert [row["value"] for row in alone] == pytest.approx([row["snr"] for row in record["snr"]["channels"]])
     assert all(row["uncertainty"] > 0 for row in alone)
