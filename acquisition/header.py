@@ -82,33 +82,6 @@ def scan_header(
     )
 
 
-def density_weights(header: xsd.ismrmrdHeader, samples: int, /) -> NDArray[np.float64]:
-    """Return the volume of k-space in 1/m³ of each sample of a spoke, from its header alone.
-
-    Parameters
-    ----------
-    header
-        As ``scan_header`` writes it.
-    samples
-        In each acquisition of the scan (noise acquisitions have no weights).
-
-    Returns
-    -------
-    Shape (sample,); as ``RadialDesign.density_weights``.
-
-    Raises
-    ------
-    ValueError
-        The header describes another trajectory.
-    """
-    spoke, times = recorded_spoke(header, samples)
-    limit = header.encoding[0].encodingLimits.kspace_encoding_step_1
-    if limit is None:
-        raise ValueError("the header does not say how many spokes there are")
-    interval = _scan_parameters(header)["sampleTime_us"] * 1e-6
-    return spoke.density_weights(times, interval, limit.maximum + 1)
-
-
 def recorded_spoke(header: xsd.ismrmrdHeader, samples: int, /) -> tuple[RadialDesign, NDArray[np.float64]]:
     """Return the design of the spokes and when they were sampled, from the header alone.
 

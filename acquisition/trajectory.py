@@ -157,33 +157,6 @@ class RadialDesign:
         travelled = np.concatenate(([0.0], np.cumsum(waveform) * (self.gamma_bar * self.raster)))
         return np.asarray(np.interp(np.asarray(times, dtype=np.float64), edges, travelled), dtype=np.float64)
 
-    def density_weights(self, times: ArrayLike, interval: float, spokes: int, /) -> NDArray[np.float64]:
-        """Return the volume of k-space in 1/m³ that each sample of one spoke stands for.
-
-        Samples at k = 0 share the central ball equally; the first sample's shell always reaches in to
-        the centre. All samples of all ``spokes`` together sum to the ball out to the last sample.
-
-        Parameters
-        ----------
-        times
-            Shape (sample,), s from the gradient's start, rising in steps of ``interval``.
-        interval
-            Sample interval in s.
-        spokes
-            Spokes that share the sphere.
-
-        Notes
-        -----
-        w = (4π/3)(k³(t + Δ/2) - k³(t - Δ/2))/N.
-        """
-        time = np.asarray(times, dtype=np.float64)
-        outer = self.radius(time + 0.5 * interval) ** 3
-        shells = np.diff(outer, prepend=0.0)
-        centre = np.flatnonzero(self.radius(time) == 0.0)
-        if centre.size > 1:
-            shells[centre] = outer[centre[-1]] / centre.size
-        return np.asarray(4.0 * math.pi / 3.0 / spokes * shells, dtype=np.float64)
-
 
 def design_radial(
     *,

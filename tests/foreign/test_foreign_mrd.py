@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 
 from acquisition.demodulate import design_filter
-from acquisition.header import density_weights, scan_header
+from acquisition.header import recorded_spoke, scan_header
 from acquisition.plan import plan_scan
 from acquisition.record import write_hdf5
 from acquisition.sort import find_readout
 from acquisition.stream import StreamWriter
 from drivers.protocols import ReceivePlan, ReceiveSetting
+from recon.density import spoke_weights
 
 #: m. Where the only point of the object is; on voxel (x, y, z) = (13, 4, 10) of 20.
 POSITION = np.array([0.048, -0.096, 0.0])
@@ -171,15 +172,16 @@ def test_bart_finds_the_point_where_it_is(scan, tmp_path):
     """BART's NUFFT on our file's trajectory, data and weights puts the point into its voxel.
 
     BART wants k in 1/FOV, has the same sign of the exponent and the centre at voxel n/2; weights are the
-    shell volumes that the header describes, so the peak's height is the volume of the sampled ball in voxels
-    of k-space.
+    volumes of k-space along the spoke that the header describes, so the peak's height is the volume of the
+    sampled ball in voxels of k-space.
     """
     bart = _tool("bart")
     path, _ = scan
     with ismrmrd.File(str(path), "r") as file:
         acquisitions = [a for a in file["dataset"].acquisitions[:] if a.trajectory_dimensions]
         header = file["dataset"].header
-    weights = density_weights(header, acquisitions[0].number_of_samples) / (1.0 / FOV) ** 3
+    spoke, times = recorded_spoke(header, acquisitions[0].number_of_samples)
+    weights = spoke_weights(spoke.radius(times)) / len(acquisitions) * FOV**3
     trajectory = np.stack([a.traj.T for a in acquisitions], axis=-1) * MATRIX
     data = np.stack([a.data.T for a in acquisitions], axis=1) * weights[:, None, None]
     _write_cfl(tmp_path / "traj", trajectory)
