@@ -77,8 +77,14 @@ class VialEstimate:
 
     @property
     def expanded_uncertainty(self) -> float:
-        """Half width of the symmetric 95 % interval in mmol/L."""
-        return COVERAGE_FACTOR * self.uncertainty
+        """Distance in mmol/L from the value within which the truth lies, 95 %.
+
+        Where Monte Carlo does not confirm the linear propagation, the farther end of its interval.
+        """
+        if self.is_linear_valid:
+            return COVERAGE_FACTOR * self.uncertainty
+        low, high = self.interval
+        return max(self.concentration - low, high - self.concentration)
 
     @property
     def noise_uncertainty(self) -> float:

@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from recon.phantom import Phantom
     from recon.tsc.reading import Reading
 
-#: Part of the correction that may be wrong (standard uncertainty). Measured as error left over correction made,
-#: root mean square over the cores, noise-free, high degrees of the sensitivities nearly free, arrays drawn anew:
-#: 0.19, 0.13, 0.12 for 15 mm vials and 0.34, 0.49, 0.97 of 4 pi (kmax D)² spokes; 0.21, 0.24 for 22 mm vials and
-#: 0.48, 0.96.
+#: Part of the correction that may be wrong (standard uncertainty). Measured without noise, with nearly free
+#: high degrees of the sensitivities, over arrays drawn anew, as what was left over what was taken off: 0.19,
+#: 0.13, 0.12 (15 mm vials; 0.34, 0.49, 0.97 of 4 pi (kmax D)² spokes) and 0.21, 0.24 (22 mm; 0.48, 0.96).
 RESIDUE: Final = 0.2
 #: Radius in m of the ball whose image is the point spread: a thousandth of any voxel.
 _POINT: Final = 1e-6
