@@ -8,29 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acquisition.playback import StreamReader
-from coilbench.base.errors import BenchFileError, CoilbenchError, MeasurementError, TruncatedStream
+from coilbench.base.errors import BenchFileError, CoilbenchError, MeasurementError
 from coilbench.base.events import Event
 from coilbench.export.dicom import ARBITRARY, SNR, PhantomStudy, write_parametric_map
 from coilbench.image_snr import is_image, read_images, snr_of_images
 from coilbench.run_snr import snr_of_run
+from coilbench.scan_file import read_scan_file
 from coilbench.session import software, storing
 from coilbench.stored_run import is_run
 from coils.resonance import fit_trace, read_trace, rules_of_thumb
-from recon.dataset import collect, read_file
 from recon.foreign import OBJECT_THRESHOLD, snr_of_dataset
 from recon.nifti import write_nifti
 from recon.recipe import Recipe, reconstruct_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    import ismrmrd
     from matplotlib.figure import Figure
 
     from coilbench.base.events import EventSink
-    from recon.dataset import Dataset
     from recon.foreign import Reconstruction
 
 
@@ -114,7 +111,7 @@ def reconstruct(
     if is_image(path):
         raise MeasurementError(f"{path} is an image already; `coilbench recon` takes raw data")
     remarks: list[str] = []
-    dataset = _dataset(path, remarks)
+    dataset = read_scan_file(path, remarks)
     chosen = recipe or Recipe()
     on_event(Event("step", f"Reconstruct {dataset.channels} channels by {chosen.method}"))
     result = reconstruct_by(chosen, dataset)
@@ -139,7 +136,7 @@ def signal_to_noise(path: Path, on_event: EventSink, /, *, plot: Path | None = N
         The file is missing, of no supported kind, or has no noise scan.
     """
     remarks: list[str] = []
-    dataset = _dataset(path, remarks)
+    dataset = read_scan_file(path, remarks)
     on_event(Event("step", f"Noise and SNR of {dataset.channels} channels"))
     report = snr_of_dataset(dataset)
     if plot is not None:
@@ -259,30 +256,3 @@ def _beside(path: Path) -> Path:
 def _when(path: Path) -> datetime:
     """Return when the data were written, UTC: raw data of others do not say when they were measured."""
     return datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
-
-
-def _dataset(path: Path, remarks: list[str]) -> Dataset:
-    """Read any kind of scan; an unfinished stream gives what is whole, and a remark that says so."""
-    if path.is_dir():
-        finished, stream = path / "raw.h5", path / "raw.mrd"
-        path = finished if finished.is_file() else stream
-    if not path.is_file():
-        raise BenchFileError(f"{path}: no such file; a run folder holds raw.mrd or raw.h5")
-    if path.suffix != ".mrd":
-        return read_file(path)
-    with StreamReader(path) as reader:
-        return collect(reader.header_xml, _whole(reader, remarks), name=path.name)
-
-
-def _whole(reader: StreamReader, remarks: list[str]) -> Iterator[ismrmrd.Acquisition]:
-    """Yield the first repetition's whole acquisitions; remark where a truncated stream ends."""
-    count = 0
-    try:
-        for acquisition in reader:
-            count += 1
-            if acquisition.getHead().idx.repetition == 0:
-                yield acquisition
-    except TruncatedStream as error:
-        remarks.append(str(error))
-    if count == 0:
-        raise MeasurementError("the stream holds no whole acquisition")

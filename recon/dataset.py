@@ -15,7 +15,7 @@ from coilbench.base.errors import BenchFileError, MeasurementError
 from recon.grid import Grid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -180,6 +180,25 @@ class Readout:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SpokeDesign:
+    """When the samples of a spoke were taken, and how its gradient was meant to lead.
+
+    Parameters
+    ----------
+    times
+        Of the samples in s from the gradient's start, shape (sample,).
+    radius
+        Nominal distance from the centre of k-space in 1/m at any time in s from the gradient's start.
+    echo_time
+        s from the centre of the RF pulse to the gradient's start.
+    """
+
+    times: NDArray[np.float64]
+    radius: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    echo_time: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
     """A whole scan in memory.
 
@@ -203,6 +222,8 @@ class Dataset:
         May be empty.
     notes
         What had to be assumed, one sentence each.
+    spoke
+        Of radial scans whose file says it; None: unknown.
     """
 
     name: str
@@ -214,6 +235,7 @@ class Dataset:
     noise_dwell_time: float = 0.0
     channel_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    spoke: SpokeDesign | None = None
 
     def __post_init__(self) -> None:
         expected = self.grid.shape if self.trajectory is None else self.trajectory.shape[:-1]
@@ -293,10 +315,7 @@ def read_mrd(path: str | Path) -> Dataset:
     path = Path(path)
     try:
         with h5py.File(path, "r") as file:
-            groups = [str(key) for key in file if f"{key}/xml" in file and f"{key}/data" in file]
-            if not groups:
-                raise BenchFileError(f"{path} holds no MRD dataset (a group with 'xml' and 'data')")
-            group: Any = file[groups[0]]
+            group = _first_scan(file, path)
             encoding = Encoding.from_header(group["xml"][0])
             rows = group["data"]
             readouts = [
@@ -308,6 +327,30 @@ def read_mrd(path: str | Path) -> Dataset:
     except (OSError, TypeError) as error:
         raise BenchFileError(f"{path} is no readable HDF5 file: {error}") from error
     return _assembled(encoding, readouts, path.name)
+
+
+def mrd_header(path: str | Path) -> bytes:
+    """Return the XML header of an MRD HDF5 file (first dataset group).
+
+    Raises
+    ------
+    BenchFileError
+        The file is no MRD HDF5 file.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return bytes(_first_scan(file, Path(path))["xml"][0])
+    except (OSError, TypeError) as error:
+        raise BenchFileError(f"{path} is no readable HDF5 file: {error}") from error
+
+
+def _first_scan(file: Any, path: Path) -> Any:  # noqa: ANN401 - h5py is untyped
+    groups = [str(key) for key in file if f"{key}/xml" in file and f"{key}/data" in file]
+    if not groups:
+        raise BenchFileError(f"{path} holds no MRD dataset (a group with 'xml' and 'data')")
+    return file[groups[0]]
 
 
 def read_channel_arrays(path: str | Path, *, noise_dwell_ratio: float = 1.0) -> Dataset:

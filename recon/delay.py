@@ -45,6 +45,11 @@ _DELAY_STEP: Final = 1e-9
 _ROUNDS: Final = 20
 #: s. Change of the delays at which the fit has converged: a thousandth of a gradient raster.
 _CONVERGED: Final = 1e-8
+#: Step, in standard uncertainties of what it changes, that is lost in the noise: the fit has converged.
+_STILL: Final = 0.01
+#: Times that a step which fits worse is halved: samples that a delay takes past the gradient's start stop
+#: moving at once, which no derivative shows.
+_HALVINGS: Final = 8
 #: Share of a spoke's length that its samples may lie off its straight line (float32 trajectories: 1e-6).
 _STRAIGHT: Final = 1e-3
 
@@ -198,19 +203,22 @@ def estimate_delays(
     et al., Magn Reson Med 81:1898 (2019).
     """
     problem = _CentreFit(samples, path, object_radius, np.asarray(centre))
-    unknowns = np.zeros(5)
-    step = np.full(5, np.inf)
+    unknowns, last = np.zeros(5), np.inf
     for _ in range(_ROUNDS):
         step, residual, normal = problem.linearise(unknowns)
+        step = problem.shortened(unknowns, step, residual)
         unknowns = unknowns + step
-        if np.max(np.abs(step[:3])) < _CONVERGED:
+        last = float(np.max(np.abs(step[:3])))
+        gained = step @ normal @ step / (_power(residual) / problem.degrees_of_freedom)
+        if last < _CONVERGED or gained < _STILL**2:
             break
     else:
         raise MeasurementError(
-            f"the delays still change by {np.max(np.abs(step[:3])) * 1e6:.3g} us after {_ROUNDS} rounds: is "
-            f"the object larger than the stated {object_radius * 1e3:.3g} mm radius, or the trajectory wrong?"
+            f"the delays still change by {last * 1e6:.3g} us after {_ROUNDS} rounds: is the object larger "
+            f"than the stated {object_radius * 1e3:.3g} mm radius, or the trajectory wrong?"
         )
-    variance = float(np.sum(np.abs(residual) ** 2)) / problem.degrees_of_freedom
+    residual, normal = problem.linearise(unknowns)[1:]
+    variance = _power(residual) / problem.degrees_of_freedom
     covariance = variance * np.linalg.inv(normal)
     return DelayEstimate(
         delays=(float(unknowns[0]), float(unknowns[1]), float(unknowns[2])),
@@ -283,6 +291,18 @@ class _CentreFit:
         step = np.linalg.solve(normal / np.outer(scale, scale), gradient / scale) / scale
         return step, residual, normal
 
+    def shortened(
+        self, unknowns: NDArray[np.float64], step: NDArray[np.float64], residual: NDArray[np.complex128]
+    ) -> NDArray[np.float64]:
+        """Return the step, halved until it fits better than ``residual``; 0 where no part of it does."""
+        before = _power(residual)
+        for _ in range(_HALVINGS):
+            basis = np.linalg.qr(self._model(unknowns + step))[0]
+            if _power(self.data - basis @ (basis.conj().T @ self.data)) < before:
+                return step
+            step = step / 2
+        return np.zeros_like(step)
+
     def _model(self, unknowns: NDArray[np.float64]) -> NDArray[np.complex128]:
         """Return the k-space of every function of the expansion at the samples, (sample, function)."""
         along = self._path.radii(unknowns[:3])
@@ -291,6 +311,10 @@ class _CentreFit:
         return np.asarray(
             ball_functions(k, self._radius, _DEGREE) * np.exp(turn)[:, None], dtype=np.complex128
         )
+
+
+def _power(values: NDArray[np.complex128]) -> float:
+    return float(np.sum(np.square(np.ascontiguousarray(values).view(np.float64))))
 
 
 def ball_functions(k: NDArray[np.float64], radius: float, degree: int) -> NDArray[np.complex128]:

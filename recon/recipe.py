@@ -1,8 +1,11 @@
 """How a scan shall be reconstructed: by which method, back end and filter. One call for all of them.
 
 Gridding gives SNR units where there is a noise scan; its noise is known by formula. The iterative methods
-share what they need: density weights, and sensitivities from the gridded images' low frequencies. Their
-noise is not even, so their images have no SNR units: ``recon.snr.pseudo_replica_noise`` measures it.
+share what they need: density weights, and sensitivities, by default from the gridded images' low frequencies.
+Their noise is not even, so their images have no SNR units: ``recon.snr.pseudo_replica_noise`` measures it.
+
+What depends on the grid (sensitivities, the anatomical image, the field) is given as a function of it: the
+grid is only known when the data are read.
 """
 
 from __future__ import annotations
@@ -15,27 +18,38 @@ import numpy as np
 from coilbench.base.errors import BenchFileError, MeasurementError
 from recon.anatomical import anatomical_sense
 from recon.cg_sense import ITERATIONS, cg_sense
-from recon.combine import combine_squares, snr_units
+from recon.combine import combine_roemer, combine_squares, snr_units
 from recon.compression import principal_channels
+from recon.delay import RadialPath, estimate_delays
 from recon.density import window
 from recon.foreign import Reconstruction, density_of, reconstruct_dataset, whiten
 from recon.nufft import NonUniformTransform
-from recon.sensitivities import low_resolution_sensitivities
-from recon.sparse import sparse_sense
+from recon.off_resonance import OffResonanceTransform
+from recon.sensitivities import FromImages, GriddedChannels, low_resolution_sensitivities
+from recon.sparse import STRENGTHS, sparse_sense
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from recon.dataset import Dataset
     from recon.density import Taper
+    from recon.grid import Grid
     from recon.nufft_backends import BackendName
+    from recon.sensitivities import SensitivitySource
 
 Method = Literal["gridding", "cg-sense", "tv", "wavelet", "anatomical"]
 #: All methods, the plain one first.
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
-#: Strength of a sparse penalty in noise deviations of a voxel, and smoothing length of the anatomical one in
-#: voxels; both suppress noise without blurring the vials of a phantom visibly.
-_STRENGTH: Final = 1.0
+#: Smoothing length of the anatomical penalty in voxels: suppresses noise without blurring the vials of a
+#: phantom visibly.
+_SMOOTHING: Final = 1.0
+#: Rounding of float32 trajectories, relative.
+_ROUNDING: Final = 1e-5
+#: Standard uncertainties that a delay must exceed to be corrected, about 95 %: correcting a delay that is all
+#: noise would make the image worse.
+_COVERAGE: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,13 +65,22 @@ class Recipe:
     filter_window
         Laid on k-space; of gridding only.
     strength
-        Of the penalty: noise deviations for ``"tv"`` and ``"wavelet"``, voxels for ``"anatomical"``; None: 1.
+        Of the penalty: noise deviations for ``"tv"`` and ``"wavelet"``, voxels for ``"anatomical"``; None:
+        ``recon.sparse.STRENGTHS``, one voxel.
     iterations
         At most, for ``"cg-sense"``.
     virtual_channels
         Compress to so many; None: all.
     anatomy
-        Image of the same place, shape of the grid (z, y, x); for ``"anatomical"`` only.
+        Image of the same place on a grid, shape (z, y, x); for ``"anatomical"`` only.
+    sensitivities
+        Where they come from; None: from the images' low frequencies.
+    field
+        Off-resonance in Hz on a grid, shape (z, y, x), of this nucleus; None: the field is even.
+    delays_within
+        m. Correct those delays of the gradient axes that exceed their uncertainty, estimated for an object in
+        a ball of this radius about the centre, at most that of the field of view; None: the trajectory is
+        right.
 
     Raises
     ------
@@ -71,7 +94,10 @@ class Recipe:
     strength: float | None = None
     iterations: int = ITERATIONS
     virtual_channels: int | None = None
-    anatomy: NDArray[np.floating[Any]] | None = None
+    anatomy: Callable[[Grid], NDArray[np.floating[Any]]] | None = None
+    sensitivities: SensitivitySource | None = None
+    field: Callable[[Grid], NDArray[np.float64]] | None = None
+    delays_within: float | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -88,7 +114,12 @@ class Recipe:
     @property
     def is_plain(self) -> bool:
         """Whether it is gridding without any wish."""
-        return self.method == "gridding" and self.filter_window == "none" and self.virtual_channels is None
+        wishes = (self.virtual_channels, self.sensitivities, self.field, self.delays_within)
+        return (
+            self.method == "gridding"
+            and self.filter_window == "none"
+            and all(wish is None for wish in wishes)
+        )
 
 
 def reconstruct_by(recipe: Recipe, dataset: Dataset, /) -> Reconstruction:
@@ -97,7 +128,7 @@ def reconstruct_by(recipe: Recipe, dataset: Dataset, /) -> Reconstruction:
     Raises
     ------
     BenchFileError
-        The recipe needs a trajectory, and the scan is Cartesian.
+        The recipe needs a trajectory, and the scan is Cartesian; or it needs to know when samples were taken.
     MeasurementError
         A channel of the noise scan is dead, ducc0 is asked for and not installed, or nothing can be solved.
     """
@@ -105,26 +136,40 @@ def reconstruct_by(recipe: Recipe, dataset: Dataset, /) -> Reconstruction:
         if not recipe.is_plain:
             raise BenchFileError(
                 f"{dataset.name} is fully sampled Cartesian: its inverse Fourier transform is the solution "
-                "of every one of these methods; leave out --method, --filter and --channels"
+                "of every one of these methods; leave out all options but --out, --dicom and --plot"
             )
         return reconstruct_dataset(dataset)
     noise, samples = whiten(dataset)
-    weights, density = density_of(dataset, dataset.trajectory)
     notes = list(dataset.notes)
     if noise is None:
         notes.append("no noise scan: channels are not whitened and the image has no SNR scale")
+    trajectory, beyond = _places(recipe, dataset, dataset.trajectory, samples, notes)
+    weights, density = density_of(dataset, trajectory)
+    weights = np.where(beyond, 0.0, weights)
+    mixing: NDArray[np.complexfloating[Any, Any]] = (
+        np.eye(dataset.channels, dtype=np.complex128)
+        if noise is None
+        else noise.whitening(dataset.dwell_time)
+    )
     if recipe.virtual_channels is not None:
         compression = principal_channels(samples, weights, min(recipe.virtual_channels, dataset.channels))
-        samples = compression.apply(samples)
+        samples, mixing = compression.apply(samples), compression.matrix @ mixing
         notes.append(f"{compression.channels} virtual channels, {100 * compression.kept:.2f} % of the energy")
-    transform = NonUniformTransform(dataset.grid, dataset.trajectory, backend=recipe.backend)
-    radii = np.linalg.norm(dataset.trajectory, axis=-1)
+    transform = _transform(recipe, dataset, trajectory, notes)
+    radii = np.linalg.norm(trajectory, axis=-1)
     tapered = weights * window(radii, dataset.grid.nyquist, recipe.filter_window)
     images = transform.adjoint(samples, tapered.astype(np.float32))
     gain = float(np.sqrt(np.sum(tapered**2)))
+    received = GriddedChannels(
+        images, dataset.grid, np.asarray(mixing, dtype=np.complex128), gain if noise is not None else np.nan
+    )
+    maps: NDArray[np.complex64] | None = None
+    if recipe.sensitivities is not None:
+        maps, remark = recipe.sensitivities(received)
+        notes.append(remark)
     gridded = Reconstruction(
         name=dataset.name,
-        image=_combined(images, gain, is_white=noise is not None),
+        image=_combined(images, maps, gain, is_white=noise is not None),
         grid=dataset.grid,
         channels=dataset.channels,
         in_snr_units=noise is not None,
@@ -136,49 +181,113 @@ def reconstruct_by(recipe: Recipe, dataset: Dataset, /) -> Reconstruction:
     )
     if recipe.method == "gridding":
         return gridded
-    image, remark = _solve(recipe, samples, transform, weights, images)
+    if maps is None:
+        maps = FromImages()(received)[0]
+    image, remark = _solve(recipe, samples, transform, weights, maps)
     return replace(
         gridded, image=np.abs(image).astype(np.float32), in_snr_units=False, notes=(*notes, remark)
     )
 
 
-def _combined(images: NDArray[np.complex64], gain: float, *, is_white: bool) -> NDArray[np.float32]:
-    if len(images) == 1:
+def _places(
+    recipe: Recipe,
+    dataset: Dataset,
+    trajectory: NDArray[np.float64],
+    samples: NDArray[np.complex64],
+    notes: list[str],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return where samples lie in k-space, and which were moved to the edge of what voxels can hold."""
+    if recipe.delays_within is not None:
+        trajectory, remark = _corrected(dataset, trajectory, samples, recipe.delays_within)
+        notes.append(remark)
+    limits = 0.5 / np.array(dataset.grid.spacing[::-1])
+    beyond = np.any(np.abs(trajectory) > limits * (1 + _ROUNDING), axis=-1)
+    if np.any(beyond):
+        notes.append(f"{100 * np.mean(beyond):.2g} % of the samples lie beyond the matrix: left out")
+    return np.clip(trajectory, -limits, limits), np.asarray(beyond)
+
+
+def _corrected(
+    dataset: Dataset, trajectory: NDArray[np.float64], samples: NDArray[np.complex64], radius: float
+) -> tuple[NDArray[np.float64], str]:
+    """Return where the delayed gradients really led, and how late they are found to be."""
+    try:
+        path = RadialPath.from_trajectory(trajectory, dataset.dwell_time)
+    except ValueError as error:
+        raise BenchFileError(f"{dataset.name}: {error}") from error
+    radius = min(radius, 0.5 * min(dataset.grid.field_of_view))
+    source = "by the samples' places alone"
+    if dataset.spoke is not None:
+        path = RadialPath(path.directions, dataset.spoke.radius, dataset.spoke.times)
+        source = "by the gradient's design"
+    estimate = estimate_delays(samples, path, object_radius=radius)
+    delays, words = [], []
+    for axis, delay, spread in zip("xyz", estimate.delays, estimate.uncertainty, strict=True):
+        is_sure = abs(delay) > _COVERAGE * spread
+        delays.append(delay if is_sure else 0.0)
+        words.append(f"{axis} {1e6 * delay:.2f} ± {1e6 * _COVERAGE * spread:.2f} us")
+        if not is_sure:
+            words[-1] += " (left: not told from 0)"
+    x, y, z = delays
+    return path.positions((x, y, z)).astype(np.float64), f"gradients late {source}: {', '.join(words)}"
+
+
+def _transform(
+    recipe: Recipe, dataset: Dataset, trajectory: NDArray[np.float64], notes: list[str]
+) -> NonUniformTransform | OffResonanceTransform:
+    """Return the transform, in the field if there is one."""
+    plain = NonUniformTransform(dataset.grid, trajectory, backend=recipe.backend)
+    if recipe.field is None:
+        return plain
+    if dataset.spoke is None:
+        raise BenchFileError(
+            f"{dataset.name} does not say when its samples were taken: a field map needs a run folder of ours"
+        )
+    times = dataset.spoke.times + dataset.spoke.echo_time
+    try:
+        transform = OffResonanceTransform(plain, recipe.field(dataset.grid), times)
+    except ValueError as error:
+        raise MeasurementError(f"the field map cannot be used: {error}") from error
+    low, high = float(transform.frequency.min()), float(transform.frequency.max())
+    notes.append(f"field of {low:.1f} to {high:.1f} Hz, {transform.segments.times.size} time segments")
+    return transform
+
+
+def _combined(
+    images: NDArray[np.complex64], maps: NDArray[np.complex64] | None, gain: float, *, is_white: bool
+) -> NDArray[np.float32]:
+    if maps is None and len(images) == 1:
         image = np.abs(images[0]) / np.float32(gain if is_white else 1)
     elif not is_white:
-        image = combine_squares(images, correct_bias=False)
+        image = (
+            combine_squares(images, correct_bias=False)
+            if maps is None
+            else np.abs(combine_roemer(images, maps))
+        )
     else:
-        image = snr_units(images, low_resolution_sensitivities(images), gain)
+        image = snr_units(images, low_resolution_sensitivities(images) if maps is None else maps, gain)
     return np.asarray(image, dtype=np.float32)
 
 
 def _solve(
     recipe: Recipe,
     samples: NDArray[np.complex64],
-    transform: NonUniformTransform,
+    transform: NonUniformTransform | OffResonanceTransform,
     weights: NDArray[np.float64],
-    images: NDArray[np.complex64],
+    maps: NDArray[np.complex64],
 ) -> tuple[NDArray[np.complex64], str]:
     """Return the image of an iterative method and how it was found."""
-    maps = (
-        low_resolution_sensitivities(images)
-        if len(images) > 1
-        else np.ones((1, *transform.grid.shape), dtype=np.complex64)
-    )
-    strength = _STRENGTH if recipe.strength is None else recipe.strength
     if recipe.method == "cg-sense":
         solution = cg_sense(samples, transform, weights, maps, iterations=recipe.iterations)
         return solution.image, f"CG-SENSE, {solution.iterations} iterations"
-    if recipe.method == "anatomical":
-        if recipe.anatomy is None or recipe.anatomy.shape != transform.grid.shape:
-            shape = None if recipe.anatomy is None else recipe.anatomy.shape
-            raise MeasurementError(f"the anatomical image has shape {shape}, the scan {transform.grid.shape}")
-        length = strength * max(transform.grid.spacing)
+    if recipe.anatomy is not None:
+        length = (_SMOOTHING if recipe.strength is None else recipe.strength) * max(transform.grid.spacing)
         solution = anatomical_sense(
-            samples, transform, weights, maps, recipe.anatomy, smoothing_length=length
+            samples, transform, weights, maps, recipe.anatomy(transform.grid), smoothing_length=length
         )
         return solution.image, f"anatomically weighted, smoothed over {1e3 * length:.1f} mm within tissues"
     penalty: Literal["tv", "wavelet"] = "tv" if recipe.method == "tv" else "wavelet"
+    strength = STRENGTHS[penalty] if recipe.strength is None else recipe.strength
     sparse = sparse_sense(samples, transform, weights, maps, penalty=penalty, strength=strength)
     return (
         sparse.image,

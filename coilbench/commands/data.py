@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,6 @@ from coilbench.commands.options import Json, seconds, watched
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from recon.recipe import Recipe
 
 DataFile = Annotated[Path, typer.Argument(help="Raw data: a run folder, MRD (.mrd, .h5), .npz or .mat.")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Also draw it into this file, .svg or .png.")]
@@ -65,6 +65,18 @@ def recon(
     anatomy: Annotated[
         Path | None, typer.Option(help="NIfTI image of the same place, for --method anatomical.")
     ] = None,
+    sensitivities: Annotated[
+        str | None,
+        typer.Option(
+            help="low-resolution, walsh, espirit; predicted by [array.geometry]; or a phantom's run folder."
+        ),
+    ] = None,
+    field_map: Annotated[
+        Path | None, typer.Option(help="NIfTI map of the field in Hz of this nucleus, to correct for it.")
+    ] = None,
+    correct_delays: Annotated[
+        bool, typer.Option("--correct-delays", help="Estimate each gradient's delay and correct it.")
+    ] = False,
     dicom: Annotated[
         str | None, typer.Option("--dicom", help="Also write DICOM, of a patient named PHANTOM^...")
     ] = None,
@@ -72,10 +84,24 @@ def recon(
     as_json: Json = False,
 ) -> None:
     """Reconstruct raw data, ours or foreign, into a NIfTI image."""
+    from coilbench.image_on_grid import anatomy_on_grid, field_on_grid
     from coilbench.offline import reconstruct
+    from coilbench.run_sensitivities import object_radius, sensitivities_named
+    from recon.recipe import Recipe
 
-    recipe = _recipe(method, backend, filter_name, strength, iterations, channels, anatomy)
     with watched(quiet=as_json) as watcher:
+        recipe = Recipe(
+            method=method.value,
+            backend=backend.value,
+            filter_window=filter_name.value,
+            strength=strength,
+            iterations=iterations,
+            virtual_channels=channels,
+            anatomy=None if anatomy is None else partial(anatomy_on_grid, anatomy),
+            sensitivities=None if sensitivities is None else sensitivities_named(sensitivities, path),
+            field=None if field_map is None else partial(field_on_grid, field_map),
+            delays_within=object_radius(path) if correct_delays else None,
+        )
         image = reconstruct(path, out, watcher, recipe=recipe, phantom=dicom)
         _draw(plot, image.figure)
     print_values(image.values(), as_json=as_json)
@@ -192,29 +218,6 @@ def print_values(summary: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps(jsonable({"schema": 1, **summary}), allow_nan=False))
     else:
         print_summary(Console(), summary)
-
-
-def _recipe(
-    method: MethodName,
-    backend: Backend,
-    filter_name: Filter,
-    strength: float | None,
-    iterations: int,
-    channels: int | None,
-    anatomy: Path | None,
-) -> Recipe:
-    from coilbench.image_snr import read_images
-    from recon.recipe import Recipe
-
-    return Recipe(
-        method=method.value,
-        backend=backend.value,
-        filter_window=filter_name.value,
-        strength=strength,
-        iterations=iterations,
-        virtual_channels=channels,
-        anatomy=None if anatomy is None else read_images((anatomy,))[0].image,
-    )
 
 
 def _draw(path: Path | None, figure: Any) -> None:  # noqa: ANN401 - what makes a figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,6 +159,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
             return Finished(measured, conclude(measured, run), bench.is_safe)
 
 
+@pytest.fixture(scope="module")
+def run(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of a finished run's folder, as `coilbench run` leaves it: with its bench file."""
+    folder = tmp_path_factory.mktemp("stored") / finished.outcome.folder.name
+    shutil.copytree(finished.outcome.folder, folder)
+    shutil.copyfile(finished.outcome.folder.parents[1] / "bench.toml", folder / "bench.toml")
+    return folder
+
+
+def no_json(word: str) -> float:
+    pytest.fail(f"{word} is no JSON")
+
+
 class CommandProcess:
     """``coilbench run`` as a person starts it: a process of its own, in a group of its own."""
 
@@ -268,3 +282,15 @@ def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return Failure(end.value.code, words_for_people(captured.err), captured.out, seconds)
 
     return run
+
+
+@pytest.fixture
+def record(run_here: Callable[..., Failure]) -> Callable[..., dict[str, Any]]:
+    """Return what runs a command with --json and gives its object and its exit code."""
+
+    def read(*words: object) -> dict[str, Any]:
+        done = run_here(*words, "--json")
+        found = dict(json.loads(done.out, parse_constant=no_json))
+        return {**found, "exit": done.code}
+
+    return read

@@ -10,7 +10,12 @@ from coils.magnetics.arrays import cylinder_array
 from coils.magnetics.field import magnetic_field, receive_field
 from recon.grid import Grid
 from recon.sensitivities import (
+    FromDrawing,
+    FromImages,
+    FromPhantom,
+    GriddedChannels,
     espirit_sensitivities,
+    fit_harmonics,
     fit_predicted,
     low_resolution_sensitivities,
     walsh_sensitivities,
@@ -192,3 +197,44 @@ def test_what_cannot_be_fitted_is_refused(mixed, fields, bath):
         fit_predicted(images[:5], fields, bath, mixing="channel")
     with pytest.raises(ValueError, match="differ in grid"):
         fit_predicted(images, fields[:, 1:], mask)
+
+
+# --- handed to a reconstruction
+
+
+def test_sensitivities_measured_another_day_are_whitened_and_compressed_like_the_data(fields, bath):
+    """Five virtual channels of six: the maps are the mixed fields within the harmonics' truncation.
+
+    At 60 mm inside loops at 120 mm degree 6 leaves (60 / 120)^7 = 0.8 % of a field.
+    """
+    fit = fit_harmonics(fields.astype(np.complex64), GRID.positions(), bath, centre=(0, 0, 0), radius=0.085)
+    mixing = white((5, CHANNELS), 9).astype(np.complex128)
+    mixed = np.einsum("vc,czyx->vzyx", mixing, fields)
+    maps, note = FromPhantom(fit, "monday")(GriddedChannels(mixed.astype(np.complex64), GRID, mixing, np.nan))
+    inner = GRID.distances((0, 0, 0)) < 0.06
+    assert np.linalg.norm((maps - mixed)[:, inner]) < 0.01 * np.linalg.norm(mixed[:, inner])
+    assert np.all(maps[:, GRID.distances((0, 0, 0)) > 0.085] == 0)
+    assert "monday" in note
+    with pytest.raises(
+        MeasurementError, match="of 6 channels were measured in monday, but these data have 4"
+    ):
+        FromPhantom(fit, "monday")(GriddedChannels(maps, GRID, mixing[:, :4], np.nan))
+
+
+def test_a_drawing_says_how_well_it_fits_beside_the_noise(mixed, fields):
+    """The right loops leave the noise; turned by one loop, many times that, and the channel is named."""
+    _, images, mask = mixed
+    channels = GriddedChannels(images, GRID, np.eye(CHANNELS, dtype=np.complex128), 1e-3)
+    maps, note = FromDrawing(lambda _positions: fields, lambda _grid: mask)(channels)
+    assert "of 6 loops; in the bath the fit leaves 1.00 times the noise, at most 1.0" in note
+    np.testing.assert_allclose(maps[:, mask], images[:, mask], atol=8e-3)
+    shifted = FromDrawing(lambda _positions: fields[..., ::-1], lambda _grid: mask)
+    assert float(shifted(channels)[1].split("leaves ")[1].split()[0]) > 5
+
+
+def test_a_single_channel_is_taken_as_even():
+    images = white((1, 6, 7, 8))
+    channels = GriddedChannels(images, GRID, np.eye(1, dtype=np.complex128), np.nan)
+    maps, note = FromImages("espirit")(channels)
+    assert np.all(maps == 1)
+    assert "one channel" in note
