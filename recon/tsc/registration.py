@@ -48,7 +48,9 @@ _SEARCH_DEGREE: Final = 3
 _DEGREE: Final = 4
 #: Largest part of the vials' contrast energy that the fitted template may leave beyond noise.
 _UNEXPLAINED: Final = 0.25
-#: Noise energy of a residual over that of the image: the sensitivities are noisy too.
+#: Noise energy of a residual over that of the image: the sensitivities are noisy too. Measured as what noise
+#: added to the even image, per voxel: 0.98 to 1.14 (32³, 3 drawn scans), 1.08 to 1.20 (36³); the same at an
+#: SNR of a third.
 _NOISE_LEFT: Final = 1.1
 #: Vial contrast, in units of its noise, below which a turn cannot be seen.
 _VISIBLE: Final = 5.0
