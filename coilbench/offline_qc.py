@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from coilbench.base.errors import CoilbenchError, MeasurementError
 from coilbench.base.events import Event, EventSink, ignore
+from coilbench.cross_nucleus_check import check_cross_nucleus
 from coilbench.procedures.qc import control_quality, keep_quality, read_quality
 from coilbench.procedures.quantify import quantify_scan
+from coilbench.quantities import quantities_of_judged
 from coilbench.stored_run import is_run, open_run, read_scan
 
 if TYPE_CHECKING:
@@ -78,7 +80,12 @@ class QualityReport:
 
 
 def quality_report(
-    path: Path, baseline: Path | None = None, on_event: EventSink = ignore, /
+    path: Path,
+    baseline: Path | None = None,
+    on_event: EventSink = ignore,
+    /,
+    *,
+    other_ports: Path | None = None,
 ) -> QualityReport:
     """Control the quality of a run and keep the result in its folder.
 
@@ -88,6 +95,8 @@ def quality_report(
         Run folder.
     baseline
         Run folder to compare with; None: the oldest run of the same coil and phantom beside it.
+    other_ports
+        Run folder with the other nucleus's ports in another state (``check_cross_nucleus``).
 
     Raises
     ------
@@ -106,6 +115,19 @@ def quality_report(
     on_event(Event("step", "Quality control"))
     sensitivities = quantify_scan(run.file, scanned).tsc.sensitivities
     quality = control_quality(run.file, scanned, sensitivities, baseline=before)
+    cross = check_cross_nucleus(run, quality.fingerprint, other_ports)
+    quality = replace(
+        quality,
+        quantities=(
+            *quality.quantities,
+            *cross.quantities,
+            *quantities_of_judged(
+                cross.judged, algorithm="quality control", version=f"1, {run.file.qc.name}"
+            ),
+        ),
+        judged=(*quality.judged, *cross.judged),
+        statements=(*quality.statements, *cross.statements),
+    )
     kept = keep_quality(run.folder, quality)
     return QualityReport(
         run, quality, None if before is None else before.run, kept, (*remarks, *((remark,) if remark else ()))

@@ -76,6 +76,12 @@ def qc(
             "same coil beside a run."
         ),
     ] = None,
+    other_ports: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder with the other nucleus's ports in another state: what that does to the SNR."
+        ),
+    ] = None,
     bench: Bench = None,
     field_of_view: FieldOfView = None,
     plot: Annotated[
@@ -94,7 +100,7 @@ def qc(
 
     with watched(quiet=as_json) as watcher:
         found = (
-            quality_report(paths[0], baseline, watcher)
+            quality_report(paths[0], baseline, watcher, other_ports=other_ports)
             if len(paths) == 1 and is_run(paths[0])
             else _foreign(paths, baseline, bench, field_of_view, watcher)
         )

@@ -95,3 +95,35 @@ def test_the_report_of_a_later_run_draws_its_trend_and_a_first_one_says_there_is
     page = (tmp_path / "first.html").read_text(encoding="utf-8")
     assert "No chart: no other run of coil SIM-8-0001 has been made before it" in page
     assert "2026-03-02" not in page
+
+
+def test_the_other_nucleus_is_checked_by_sweep_and_by_a_second_state_of_its_ports(runs, qc, tmp_path) -> None:
+    """Isolation at 23Na of every port with its uncertainty; SNR against a scan whose channel 3 lost 30 %.
+
+    20 log10(0.7) = -3.1 dB of signal at the same noise: 30 % of SNR, beyond the limit of 20 %.
+    """
+    first, later = sorted(path for path in runs.iterdir() if (path / "record.json").is_file())
+    alone = qc(first)
+    isolation = [one for one in alone["quantities"] if one["name"] == "isolation from the 1H ports"]
+    assert [one["place"] for one in isolation] == [f"channel {number}" for number in range(1, 9)]
+    assert all(-60 < one["value"] < 0 < one["uncertainty"] for one in isolation)
+    worst = next(one for one in alone["judged"] if one["name"] == "worst isolation from the 1H ports")
+    assert worst["value"] == max(one["value"] for one in isolation)
+    assert any("--other-ports" in line for line in alone["statements"])
+    shutil.copytree(later, tmp_path / "open")
+    newest = max((tmp_path / "open").glob("qc-*.json"))
+    kept = json.loads(newest.read_text(encoding="utf-8"))
+    kept["fingerprint"]["signal"][2] = [
+        [0.7 * real, 0.7 * imaginary] for real, imaginary in kept["fingerprint"]["signal"][2]
+    ]
+    newest.write_text(json.dumps(kept), encoding="utf-8")
+    found = qc(first, "--other-ports", tmp_path / "open")
+    changes = {
+        one["name"][-10:-1]: (one["value"], one["verdict"])
+        for one in found["judged"]
+        if one["name"].startswith("SNR change by the 1H ports")
+    }
+    assert len(changes) == 8
+    assert changes["channel 3"][0] == pytest.approx(30.0, abs=0.5)
+    assert changes["channel 3"][1] in ("fail", "inconclusive")
+    assert all(value < 0.5 for name, (value, _) in changes.items() if name != "channel 3")
