@@ -46,16 +46,20 @@ _DEAD: Final = 0.25
 #: Chance explains values up to this many standard deviations.
 _SIGMAS: Final = 5.0
 #: Standard deviations in dB of a sound channel's signal and noise from day to day: phantom and array put
-#: down again within 2 mm; gains and loading (``benchmarks/channel_faults.py`` prints both).
-_SIGNAL_SPREAD: Final = 0.6
-_NOISE_SPREAD: Final = 0.15
+#: down again within 2 mm and 2 degrees, gains within 5 %, loading within 10 %; arrays of 4 to 32 loops as
+#: ``benchmarks/phantom_arrays.py`` draws them show 0.6 to 0.8 and 0.3 to 0.4.
+_SIGNAL_SPREAD: Final = 0.75
+_NOISE_SPREAD: Final = 0.35
 #: Of the part of its noise correlation that a sound channel keeps under another load.
 _CORRELATION_SPREAD: Final = 0.1
 #: Misfit (chi-squared, two degrees of freedom) beyond which neither more noise nor a gain explains a change.
 _MISFIT: Final = 25.0
-#: By how much an exchange of two channels, or a turn of one, must lessen the array's squared distance from
-#: its baseline, in units of one channel's power. Patterns of neighbours have a cosine of 0.85: exchanged they
-#: are 0.6 apart.
+#: Up to so many channels every exchange and turn is tried: one fault of so few can make any of them look odd,
+#: or sound.
+_FEW: Final = 8
+#: By how much an exchange of two channels, or a turn of one, must lessen what the baseline does not explain
+#: of the channels, in units of one channel's power. Patterns of neighbours have a cosine of 0.85: exchanged,
+#: 0.28 of each is not explained.
 _EXCHANGE: Final = 0.2
 
 
@@ -75,8 +79,8 @@ class HealthTolerance:
         Absolute change of a noise correlation coefficient.
     """
 
-    noise_level_db: float = 1.0
-    signal_level_db: float = 3.0
+    noise_level_db: float = 1.75
+    signal_level_db: float = 3.5
     phase: float = 0.6
     correlation: float = 0.15
 
@@ -213,7 +217,8 @@ def _exchanged(
     misfit = _misfit(signal, baseline.signal)
     for _ in range(current.channels // 2):
         # an exchange disturbs both of its channels
-        suspects = [int(index) for index in np.flatnonzero(misfit > 0.5 * _EXCHANGE)]
+        odd = (misfit > 0.5 * _EXCHANGE) | (current.channels <= _FEW)
+        suspects = [int(index) for index in np.flatnonzero(odd)]
         best = (float(misfit.sum()) - _EXCHANGE, order, turns, signal, misfit)
         for channels, trial, turned in _trials(order, turns, suspects):
             seen = _aligned(replace(current, signal=(current.signal * turned[:, None])[trial]), baseline)
@@ -252,10 +257,13 @@ def _aligned(current: ArrayFingerprint, baseline: ArrayFingerprint) -> NDArray[n
 
 
 def _misfit(signal: NDArray[np.complex128], reference: NDArray[np.complex128]) -> NDArray[np.float64]:
-    """Return each channel's squared distance from its baseline over its power, at most 1."""
-    power = np.sum(np.abs(reference) ** 2, axis=1)
-    apart = np.sum(np.abs(signal - reference) ** 2, axis=1)
-    return np.asarray(np.minimum(apart / np.where(power > 0, power, 1), 1), dtype=np.float64)
+    """Return the part of each channel's power that its baseline times a gain above 0 does not explain.
+
+    Gains are left out: cables exchanged before amplifiers of unequal gain are exchanged, too.
+    """
+    power = np.sum(np.abs(reference) ** 2, axis=1) * np.sum(np.abs(signal) ** 2, axis=1)
+    common = np.maximum(np.sum(np.real(signal * reference.conj()), axis=1), 0)
+    return np.asarray(1 - common**2 / np.where(power > 0, power, 1), dtype=np.float64)
 
 
 def _change(
@@ -276,7 +284,10 @@ def _change(
     noise = current.noise_level_db - baseline.noise_level_db[places]
     usual = _finite(noise)
     before = baseline.correlation[np.ix_(places, places)]
-    after = current.correlation
+    # a channel's phase turns its correlations with it: that is no coupling
+    clear = np.abs(ratio) > _SIGMAS * uncertainty
+    turns = np.where(clear, np.exp(1j * np.angle(ratio)), 1)
+    after = current.correlation * np.outer(turns.conj(), turns)
     alive = np.isfinite(noise)
     others = ~np.eye(current.channels, dtype=bool) & alive[None, :]
     # a dead neighbour correlates with nobody: only living ones say what a channel has kept

@@ -111,6 +111,24 @@ def test_exchanged_channels_are_named_as_a_pair(pair):
     ]
 
 
+def test_cables_exchanged_before_amplifiers_of_unequal_gain_are_exchanged():
+    """The pattern of the other coil comes through this channel's gain: 5 dB more, and 5 dB less."""
+    order = np.arange(CHANNELS)
+    order[[1, 3]] = order[[3, 1]]
+    mixing = np.eye(CHANNELS, dtype=complex)[order]
+    mixing[1] *= 1.8
+    mixing[3] /= 1.8
+    health = channel_health(array(3, mixing), BASELINE)
+    assert [(f.channel, f.cause, f.other) for f in health.findings] == [(2, "swapped", 4), (4, "swapped", 2)]
+
+
+def test_a_cable_s_phase_is_no_coupling():
+    """A phase of 25 degrees, too little to be named, turns correlations of 0.3 with it."""
+    mixing = np.eye(CHANNELS, dtype=complex)
+    mixing[2, 2] = np.exp(1j * np.radians(25))
+    assert channel_health(array(2, mixing), BASELINE, HealthTolerance(correlation=0.08)).is_healthy
+
+
 def test_two_faults_at_once_are_both_named():
     mixing, own = np.eye(CHANNELS, dtype=complex), np.zeros(CHANNELS)
     mixing[1, 1], mixing[4, 4], own[4] = -1.0, 0.0, 0.4
