@@ -1,8 +1,8 @@
 """Integral uniformity and ghosting of real phantom images, against a second reading of the definitions.
 
 The images are hazen's MagNET pairs (GSTT-CSC/hazen, tests/data/snr, Apache-2.0): a flask of 19 cm scanned
-twice by a GE and a Philips scanner of 1.5 T. No other program's uniformity or ghosting of them is known to us,
-so the definitions of the ACR Large Phantom Test Guidance are followed here voxel by voxel, without the
+twice by a GE and a Philips scanner of 1.5 T. No other program's uniformity or ghosting of them is known:
+the definitions of the ACR Large Phantom Test Guidance are followed here voxel by voxel, without the
 transforms, grids and masks of the code under test.
 """
 
