@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 #: Names what computes the findings below; counted up whenever they change.
 ALGORITHM: Final = "channel health"
-VERSION: Final = "1"
+VERSION: Final = "2"
 
 Cause = Literal[
     "dead", "noisy", "mis-scaled", "sign-flipped", "phase-turned", "swapped", "detuned", "coupled", "changed"
