@@ -79,9 +79,15 @@ def undersampling_error(
         kernel = ((real - point) * grid.voxel_volume).astype(np.float32)
         response = np.asarray(scipy.fft.fftn(scipy.fft.ifftshift(kernel)))
         shaded = sensitivities * content.astype(np.float32)
-        spectrum += np.asarray(scipy.fft.fftn(shaded, s=doubled.shape, axes=(1, 2, 3))) * response
-    error = np.asarray(scipy.fft.ifftn(spectrum, axes=(1, 2, 3), overwrite_x=True), dtype=np.complex64)
-    return error[:, :nz, :ny, :nx]
+        # Axis by axis: rows of the empty half are neither transformed nor, on the way back, wanted.
+        for axis in (3, 2, 1):
+            shaded = np.asarray(scipy.fft.fft(shaded, n=doubled.shape[axis - 1], axis=axis, overwrite_x=True))
+        shaded *= response
+        spectrum += shaded
+    for axis, kept in ((1, nz), (2, ny), (3, nx)):
+        whole = np.asarray(scipy.fft.ifft(spectrum, axis=axis, overwrite_x=True))
+        spectrum = whole[(slice(None),) * axis + (slice(kept),)]
+    return np.ascontiguousarray(spectrum, dtype=np.complex64)
 
 
 def compartment_contents(

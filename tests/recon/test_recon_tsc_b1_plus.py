@@ -101,22 +101,24 @@ def test_an_offset_beyond_the_table_has_no_answer():
     assert np.isnan(table.flip_angles(np.array([4.0]), np.array([60.0]), np.array([0.1])).angle[0])
 
 
-def test_reference_voltage_is_never_the_270_degree_root():
-    """24 voltages up to 400 V, SNR 10, 90 degrees anywhere from 90 to 250 V: right 200 times of 200.
+@pytest.mark.parametrize(("least", "most", "limit"), [(90, 250, 0.06), (250, 320, 0.2)])
+def test_reference_voltage_is_never_the_270_degree_root(least, most, limit):
+    """24 voltages up to 400 V, SNR 10, 90 degrees at 90 to 250 V and 250 to 320 V: right 200 times of 200.
 
-    The series goes beyond 140 degrees, so that the fall is seen; 6 % is five times the largest scatter, and a
-    third of the voltage would be the 270-degree root.
+    Up to 250 V the series goes beyond 140 degrees and the fall is seen: errors scatter by 1.7 %. At 320 V it
+    ends at 112 degrees, hardly past the flat top: 4.3 %, and the uncertainty says so. Limits are 3.5 and 4.6
+    of those; the 270-degree root would be off by 67 %.
     """
     generator = np.random.default_rng(3)
     voltages = np.linspace(20, 400, 24)
     pulls = []
     for _ in range(200):
-        true = generator.uniform(90, 250)
+        true = generator.uniform(least, most)
         clean = np.abs(spoiled(np.pi / 2 * voltages / true, 0.3, 0.05))
         found = fit_reference_voltage(
             voltages, np.abs(clean + 0.1 * generator.standard_normal(24)), 0.1, repetition_time=0.3, t1=0.05
         )
-        assert found.voltage == pytest.approx(true, rel=0.06)
+        assert found.voltage == pytest.approx(true, rel=limit)
         pulls.append((found.voltage - true) / found.uncertainty)
     # The square of 200 pulls scatters by 10 %; magnitudes near the null add a little.
     assert 0.75 < np.std(pulls) < 1.35
