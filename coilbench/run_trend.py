@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coilbench.base.errors import CoilbenchError
+from coilbench.coil_trend import chart_sections, trend_until
 from coilbench.report.page import Section
 from coilbench.run_quantities import quantities_of_run
-from coilbench.trend_report import chart_sections, trend_until
 from coilbench.trend_store import RunNumbers
 
 if TYPE_CHECKING:
