@@ -118,8 +118,9 @@ class LiveReconstruction:
         self._pending: list[Readout] = []
         self._gridder = Gridder(grid)
         self._images: NDArray[np.complex64] | None = None
-        self._positions: list[NDArray[np.float32]] = []
-        self._weights: list[NDArray[np.float32]] = []
+        self._positions: NDArray[np.float32] = np.empty((0, 3), dtype=np.float32)
+        self._weights: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+        self._points = 0
         self._squares = 0.0
         self._share = 0.0
         self._spokes = 0
@@ -179,8 +180,8 @@ class LiveReconstruction:
             grid=self.grid,
             noise_gain=float(np.sqrt(self._squares)) * scale,
             spokes=self._spokes,
-            positions=np.concatenate(self._positions),
-            weights=np.concatenate(self._weights) * np.float32(scale),
+            positions=self._positions[: self._points],
+            weights=self._weights[: self._points] * np.float32(scale),
             noise=self._noise,
         )
 
@@ -215,8 +216,9 @@ class LiveReconstruction:
         if self._images is None:
             self._images = np.zeros((whitened.shape[0], *self.grid.shape), dtype=np.complex64)
         self._gridder.add(self._images, positions, whitened)
-        self._positions.append(positions.reshape(-1, 3).astype(np.float32))
-        self._weights.append(weights.ravel())
+        self._positions = _appended(self._positions, self._points, positions.reshape(-1, 3))
+        self._weights = _appended(self._weights, self._points, weights.ravel())
+        self._points += weights.size
         self._squares += float(np.sum(np.square(weights, dtype=np.float64)))
         self._share += float(np.sum(shares))
         self._spokes += len(self._pending)
@@ -226,6 +228,22 @@ class LiveReconstruction:
         if self._angles is None:
             return np.ones(len(self._pending))
         return self._angles[[readout.number for readout in self._pending]]
+
+
+def _appended(
+    store: NDArray[np.float32], count: int, values: NDArray[np.floating[Any]]
+) -> NDArray[np.float32]:
+    """Return ``store`` with ``values`` behind its first ``count`` entries, in more memory if it is full.
+
+    What came before is left where it is, so that a snapshot needs no copy of it.
+    """
+    needed = count + len(values)
+    if needed > len(store):
+        grown = np.empty((max(needed, 2 * len(store)), *store.shape[1:]), dtype=np.float32)
+        grown[:count] = store[:count]
+        store = grown
+    store[count:needed] = values
+    return store
 
 
 def reconstruct(
