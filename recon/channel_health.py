@@ -41,8 +41,9 @@ Cause = Literal[
     "dead", "noisy", "mis-scaled", "sign-flipped", "phase-turned", "swapped", "detuned", "coupled", "changed"
 ]
 
-#: Amplitude of the baseline's signal below which a channel counts as dead: -12 dB.
-_DEAD: Final = 0.25
+#: Amplitude of the baseline's signal below which a channel counts as dead: -16 dB, between the gain settings
+#: of receivers (a step of 12 dB is one) and what a dead channel picks up from its neighbours (-26 dB).
+_DEAD: Final = 0.16
 #: Chance explains values up to this many standard deviations.
 _SIGMAS: Final = 5.0
 #: Standard deviations in dB of a sound channel's signal and noise from day to day: phantom and array put
