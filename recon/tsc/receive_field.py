@@ -33,6 +33,8 @@ _FALL: Final = 0.25
 #: of their sum is 2 l + 1 = 13 times that of random signs (degree 6). Loops at 1.56 R make a quarter of the
 #: bound at degrees 6 to 8 (Biot-Savart fields of 14 by 16 cm loops, fitted without noise in a 16 cm bath).
 _COHERENT: Final = 13 * 0.25
+#: Part of that variance that is stated as missing: the mean of a place under a loop and one of random signs.
+_STATED: Final = 0.5 * (1 + 1 / 13)
 #: Voxels per term that a fit needs (``fit_harmonics``).
 _VOXELS_PER_TERM: Final = 3
 
@@ -66,10 +68,10 @@ class SensitivityPrior:
         Notes
         -----
         The fit returns A Dᵀ a with A = (Dᵀ D + Λ)⁻¹, so it misses A Λ c; with c of variance noise / Λ that
-        is noise A Λ A.
+        is noise A Λ A. Λ allows for places under a loop; the mean place misses ``_STATED`` of it.
         """
         inverse = np.linalg.inv(design.T @ design + np.diag(self.penalties))
-        return np.asarray(self.noise * (inverse * self.penalties) @ inverse, dtype=np.float64)
+        return np.asarray(_STATED * self.noise * (inverse * self.penalties) @ inverse, dtype=np.float64)
 
 
 def sensitivity_prior(images: ChannelImages, fit: HarmonicFit) -> SensitivityPrior:
