@@ -64,3 +64,16 @@ def test_every_drawing_and_row_is_there() -> None:
     assert ">PASS<" not in html
     assert "✓ PASS" in html
     assert "≤ -20 dB" in html
+
+
+def test_a_matrix_of_ports_shows_every_level_once_and_its_title_as_text() -> None:
+    """16 cells for four ports, values rounded to whole dB; below -20 dB the ink is white."""
+    levels = -np.arange(16.0).reshape(4, 4) * 3
+    drawing = figures.scattering_figure(levels, (9, 10, 11, 12), "<b>1H</b>")
+    assert "<b>" not in drawing
+    cells = re.findall(r'fill="(#fff|#000)">(-?\d+)</text>', drawing)
+    assert [int(level) for _, level in cells] == [-3 * number for number in range(16)]
+    assert {ink for ink, level in cells if int(level) < -20} == {"#fff"}
+    assert {ink for ink, level in cells if int(level) >= -20} == {"#000"}
+    for port in (9, 10, 11, 12):
+        assert drawing.count(f">{port}</text>") == 2
