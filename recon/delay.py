@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    #: A model (sample, function) and the two factors of its QR decomposition.
+    _Factors = tuple[NDArray[np.complex128], NDArray[np.complex128], NDArray[np.complex128]]
+
 #: 2 pi R k up to which samples are used: a ball's transform has fallen to a tenth (its first zero is 4.49).
 _REACH: Final = 4.0
 #: Degrees of the expansion: the next one's spherical Bessel function at _REACH is 3e-4 of the first's at 0.
@@ -46,7 +49,7 @@ _ROUNDS: Final = 20
 #: s. Change of the delays at which the fit has converged: a thousandth of a gradient raster.
 _CONVERGED: Final = 1e-8
 #: Step, in standard uncertainties of what it changes, that is lost in the noise: the fit has converged.
-_STILL: Final = 0.01
+_STILL: Final = 0.03
 #: Times that a step which fits worse is halved: samples that a delay takes past the gradient's start stop
 #: moving at once, which no derivative shows.
 _HALVINGS: Final = 8
@@ -217,7 +220,6 @@ def estimate_delays(
             f"the delays still change by {last * 1e6:.3g} us after {_ROUNDS} rounds: is the object larger "
             f"than the stated {object_radius * 1e3:.3g} mm radius, or the trajectory wrong?"
         )
-    residual, normal = problem.linearise(unknowns)[1:]
     variance = _power(residual) / problem.degrees_of_freedom
     covariance = variance * np.linalg.inv(normal)
     return DelayEstimate(
@@ -264,14 +266,14 @@ class _CentreFit:
         self._radius, self._centre = radius, centre
         picked = samples[:, chosen][:, :, used].reshape(samples.shape[0], -1)
         self.data = np.asarray(picked.T, dtype=np.complex128)
+        self._last: tuple[NDArray[np.float64], _Factors] | None = None
         self.degrees_of_freedom = 2 * (found - unknowns) * samples.shape[0] - 5
 
     def linearise(
         self, unknowns: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.complex128], NDArray[np.float64]]:
         """Return the Gauss-Newton step, the residual (sample, channel) and the normal matrix (5, 5)."""
-        model = self._model(unknowns)
-        basis, triangle = np.linalg.qr(model)
+        model, basis, triangle = self._decomposed(unknowns)
         projected = basis.conj().T @ self.data
         coefficients = np.linalg.solve(triangle, projected)
         residual = self.data - basis @ projected
@@ -297,11 +299,19 @@ class _CentreFit:
         """Return the step, halved until it fits better than ``residual``; 0 where no part of it does."""
         before = _power(residual)
         for _ in range(_HALVINGS):
-            basis = np.linalg.qr(self._model(unknowns + step))[0]
+            basis = self._decomposed(unknowns + step)[1]
             if _power(self.data - basis @ (basis.conj().T @ self.data)) < before:
                 return step
             step = step / 2
         return np.zeros_like(step)
+
+    def _decomposed(self, unknowns: NDArray[np.float64]) -> _Factors:
+        """Return the model and its QR decomposition; the last is kept, as a step tried is linearised next."""
+        if self._last is None or not np.array_equal(self._last[0], unknowns):
+            model = self._model(unknowns)
+            basis, triangle = np.linalg.qr(model)
+            self._last = (unknowns, (model, basis, triangle))
+        return self._last[1]
 
     def _model(self, unknowns: NDArray[np.float64]) -> NDArray[np.complex128]:
         """Return the k-space of every function of the expansion at the samples, (sample, function)."""
