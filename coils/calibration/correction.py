@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 #: Radian that a line must be longer than the thru, modulo half turns (Engen and Hoer, IEEE Trans Microw
-#: Theory Tech 27:987, 1979; 20° to 160° by Hewlett-Packard product note 8510-8, from memory).
+#: Theory Tech 27:987, 1979; 20° to 160°: HP 8753D user's guide, requirements for TRL standards).
 _LINE_RANGE: Final = (np.pi / 9.0, 8.0 * np.pi / 9.0)
 
 

@@ -32,7 +32,8 @@ class ValidityLimits:
         Longest time since the calibration. A working day by default: cables on a bench are moved.
     temperature_change
         Largest change of the room's temperature, K. By default 1 K, the condition under which analyzer makers
-        specify corrected accuracy (R&S ZNB data sheet: ±1 °C of the calibration temperature, from memory).
+        specify corrected accuracy (R&S ZNB data sheet, version 07.00, p. 11: not more than 1 °C after
+        calibration).
     drift
         Largest |ΔΓ| of a standard that was connected again.
     """

@@ -22,7 +22,7 @@ HARMONIC_THRESHOLD: Final = 300_000_100
 MEASUREMENT_RATE: Final = 4000
 
 #: RMS of the complex noise of S at 1 kHz bandwidth, below and above the threshold: 70 dB and 50 dB of
-#: dynamic range, the class stated for the NanoVNA-H (nanovna.com, specification; from memory).
+#: dynamic range (NanoVNA-H documentation, "Specifications": fundamental > 70 dB, third harmonic about 50 dB).
 _NOISE: Final = (3.2e-4, 3.2e-3)
 
 #: What is left of the band change after correction: 0.2 dB and 1.5 degrees (order of magnitude; not from

@@ -35,7 +35,8 @@ IDENTITY: Final = "Rohde&Schwarz,OSP230,1505.3009K03/100001,2.42"
 _STATES: Final = {(module, number): 2 for module in (1, 2, 3) for number in range(1, 7)} | {
     (module, 1): 9 for module in (4, 5, 6, 7)
 }
-#: Wall seconds that coaxial relays take (15 ms switching time; data sheets, from memory) at full time scale.
+#: Wall seconds that coaxial relays take at full time scale: 15 to 30 ms (Agilent, "RF and Microwave Test
+#: Accessories", overview of electromechanical switches).
 _SWITCHING_TIME: Final = 0.015
 
 _MODULE: Final = re.compile(r"F(\d\d)M(\d\d)\(([^()]*)\)")

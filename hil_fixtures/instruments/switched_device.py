@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 DEVICE_PORTS: Final = 16
 THROWS: Final = 8
 
-#: Return loss of the terminations: 20 dB, the class of terminated relays at the upper end of their band
-#: (VSWR 1.2; data sheets of electromechanical SP8T switches, from memory).
+#: Reflection of the terminations: assumed, a return loss of 20 dB (VSWR 1.2); at MRI frequencies terminated
+#: relays may do 10 dB better.
 _TERMINATION: Final = 0.1
 #: Transmission of a path at 100 MHz and its mismatch: two relays and half a metre of cable.
 _PATH_LOSS_DB: Final = 0.4

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
     from hil_fixtures.instruments.znbt_channel import Stimulus
 
-#: Receiver noise in dBm in 10 Hz IF bandwidth: the class of the ZNBT's specified dynamic range
-#: (130 dB typical at 10 Hz and 10 dBm, product brochure, from memory), with margin.
+#: Receiver noise in dBm in 10 Hz IF bandwidth: assumed, 120 dB below 10 dBm; analyzers of this class reach
+#: 110 to 140 dB, so it may be off by 10 dB either way.
 NOISE_FLOOR_DBM: Final = -110.0
 
-#: High-level trace noise as a fraction of the value (RMS, complex) at 10 kHz bandwidth: 0.002 dB, half
-#: of the 0.004 dB that the ZNB data sheet allows (from memory).
+#: High-level trace noise as a fraction of the value (RMS, complex) at 10 kHz bandwidth: assumed, 0.002 dB;
+#: to within a factor of two.
 TRACE_NOISE: Final = 2.3e-4
 
 
