@@ -209,7 +209,8 @@ class _Shell:
     def _coefficients(self, basis: NDArray[np.float64]) -> NDArray[np.complex128]:
         """Return the best shading, shape (term, component)."""
         normal = basis.T @ basis
-        return np.asarray(np.linalg.lstsq(normal, basis.T @ self._images, rcond=1e-12)[0])
+        right = basis.T @ self._images
+        return np.asarray(np.linalg.lstsq(normal, right, rcond=1e-12)[0], dtype=np.complex128)
 
     def _basis(self, parameters: NDArray[np.float64], outwards: float) -> NDArray[np.float64]:
         """Return the image of every shading at every voxel, each moved outwards by some m."""
