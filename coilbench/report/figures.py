@@ -8,7 +8,6 @@ import numpy as np
 from markupsafe import escape
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
-from skrf.plotting import smith
 
 from coilbench.report.canvas import COLOURS, new_figure, svg_text
 
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
 #: Levels in dB at the ends of the colours of a matrix; below ``_LIGHT`` they are dark.
 _LEVELS: Final = (-50, 0)
 _LIGHT: Final = -20.0
+#: Edge in px of a Smith chart, its grid's colour, and what its lines stand for: R and X over the reference.
+_SMITH: Final = 350.0
+_GRID: Final = "#c9ced6"
+_NORMALISED: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 #: Edge in px of a matrix of many ports.
 _MATRIX: Final = 380.0
 
@@ -63,20 +66,53 @@ def reflection_figure(
 
 
 def smith_figure(before: skrf.Network, after: skrf.Network, places: Sequence[int], frequency: float) -> str:
-    """Draw the reflections of one nucleus' ports on Smith charts, with a dot at the Larmor frequency."""
-    figure, ((left, right),) = new_figure(7.6, 3.8, 1, 2, room=(0.1, 0.1, 0.1, 0.3), gap=(0.2, 0.0))
-    for axes, sweep, title in ((left, before, "before"), (right, after, "after")):
-        smith(ax=axes, chart_type="z", draw_labels=False)
+    """Draw the reflections of one nucleus' ports on Smith charts, with a dot at the Larmor frequency.
+
+    Drawn directly: an axes of matplotlib takes longer than all of it.
+    """
+    width, height = 2 * _SMITH + 20, _SMITH + 26
+    parts = [
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
+            f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="system-ui, sans-serif" font-size="12" '
+            'text-anchor="middle">'
+        )
+    ]
+    for left, sweep, title in ((0.0, before, "before"), (_SMITH + 20, after, "after")):
+        # reflection to px: the unit circle fills the chart but for a margin, +j upwards
+        scale = _SMITH / 2.1
+        parts.append(
+            f'<text x="{left + _SMITH / 2:.0f}" y="16">{title}</text>'
+            f'<g transform="translate({left + _SMITH / 2:.1f} {_SMITH / 2 + 24:.1f}) '
+            f'scale({scale:.2f} {-scale:.2f})" fill="none" stroke-width="{1 / scale:.5f}">'
+        )
+        parts += _smith_grid()
         near = np.abs(sweep.f / frequency - 1.0) < 0.05
+        at = int(np.argmin(np.abs(sweep.f - frequency)))
         for channel, place in enumerate(places):
-            trace = sweep.s[near, place, place]
             colour = COLOURS[channel % len(COLOURS)]
-            axes.plot(np.real(trace), np.imag(trace), color=colour, lw=0.8)
-            at = complex(sweep.s[int(np.argmin(np.abs(sweep.f - frequency))), place, place])
-            axes.plot([at.real], [at.imag], marker="o", ms=4, color=colour)
-        axes.set(title=title, xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal")
-        axes.set_axis_off()
-    return svg_text(figure)
+            points = " ".join(f"{one.real:.4f},{one.imag:.4f}" for one in sweep.s[near, place, place])
+            dot = complex(sweep.s[at, place, place])
+            parts.append(
+                f'<polyline points="{points}" stroke="{colour}"/>'
+                f'<circle cx="{dot.real:.4f}" cy="{dot.imag:.4f}" r="{2.5 / scale:.4f}" fill="{colour}"/>'
+            )
+        parts.append("</g>")
+    return "".join((*parts, "</svg>"))
+
+
+def _smith_grid() -> Iterator[str]:
+    """Yield circles of constant resistance and arcs of constant reactance of the reflection plane."""
+    yield f'<g stroke="{_GRID}"><path d="M-1 0H1"/>'
+    for r in (0.0, *_NORMALISED):
+        yield f'<circle cx="{r / (1 + r):.4f}" cy="0" r="{1 / (1 + r):.4f}"/>'
+    for x in _NORMALISED:
+        rim = (1j * x - 1) / (1j * x + 1)  # where the arc leaves the unit circle; all of them end at 1
+        for sign, sweep in ((1, 1), (-1, 0)):
+            yield (
+                f'<path d="M{rim.real:.4f} {sign * rim.imag:.4f}A{1 / x:.4f} {1 / x:.4f} 0 0 {sweep} 1 0"/>'
+            )
+    yield "</g>"
 
 
 def scattering_figure(matrix_db: NDArray[np.float64], ports: Sequence[int], title: str) -> str:

@@ -77,3 +77,19 @@ def test_a_matrix_of_ports_shows_every_level_once_and_its_title_as_text() -> Non
     assert {ink for ink, level in cells if int(level) >= -20} == {"#000"}
     for port in (9, 10, 11, 12):
         assert drawing.count(f">{port}</text>") == 2
+
+
+def test_a_smith_chart_marks_the_reflection_at_the_larmor_frequency() -> None:
+    """A port of constant reflection 0.3 - 0.4j: its dot lies there, within the rounding of what is drawn."""
+    still = skrf.Network(f=np.linspace(30e6, 37e6, 21), f_unit="Hz", s=np.full((21, 1, 1), 0.3 - 0.4j), z0=50)
+    drawing = figures.smith_figure(still, still, (0,), 33.8e6)
+    dots = re.findall(r'<circle cx="(-?[0-9.]+)" cy="(-?[0-9.]+)" r="[0-9.]+" fill="#', drawing)
+    assert [(float(x), float(y)) for x, y in dots] == [(0.3, -0.4), (0.3, -0.4)]
+
+
+def test_the_lines_of_a_smith_chart_are_those_of_the_impedance() -> None:
+    """R = Z0 passes through the middle and 1; X = Z0 leaves the rim at j: (j - 1) / (j + 1)."""
+    still = skrf.Network(f=np.linspace(30e6, 37e6, 5), f_unit="Hz", s=np.zeros((5, 1, 1)), z0=50)
+    drawing = figures.smith_figure(still, still, (0,), 33.8e6)
+    assert '<circle cx="0.5000" cy="0" r="0.5000"/>' in drawing
+    assert '<path d="M0.0000 1.0000A1.0000 1.0000 0 0 1 1 0"/>' in drawing
