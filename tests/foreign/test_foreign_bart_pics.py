@@ -117,7 +117,7 @@ def test_bart_finds_the_same_total_variation_image(tmp_path):
 def test_bart_finds_nearly_the_same_wavelet_image(tmp_path):
     """At our default strength 16 % apart inside the object, where the image without wavelets is 38 % away.
 
-    Both penalise Daubechies' wavelets with two vanishing moments by the same amount. What the 16 % are made of
+    Both penalise Daubechies' wavelets with two vanishing moments by the same amount. What makes the 16 %
     is not known: BART 0.8 has levels, edges and a coarsest approximation of its own. 20 % are allowed. Both
     take the same share of the noise away: their distances to the plain image are equal within 10 %.
     """
