@@ -7,6 +7,7 @@ Signs: s(k) = ∫ rho(r) exp(-2 pi i k·r) dr.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -35,7 +36,8 @@ class NonUniformTransform:
     grid
         The image grid.
     positions
-        k in 1/m as (kx, ky, kz), shape (..., 3); all within the grid's Nyquist frequency.
+        k in 1/m as (kx, ky, kz), shape (..., 3); all within the grid's Nyquist frequency. Kept, not copied:
+        they must not change.
     tolerance
         Requested relative accuracy.
     backend
@@ -65,18 +67,27 @@ class NonUniformTransform:
         self.backend: BackendName = backend
         self.tolerance = tolerance
         self.threads = threads or available_threads()
-        self.phases = sample_phases(grid, positions)
+        self._positions = positions
         self._plan()
 
     def _plan(self) -> None:
         self._engine = plan_backend(
-            self.backend, self.grid.shape, self.phases, tolerance=self.tolerance, threads=self.threads
+            self.backend,
+            self.grid.shape,
+            partial(sample_phases, self.grid, self._positions),
+            tolerance=self.tolerance,
+            threads=self.threads,
         )
+
+    @property
+    def phases(self) -> NDArray[np.float32]:
+        """2 pi k spacing along z, y and x, shape (3, point); made anew, a back end keeps its own."""
+        return sample_phases(self.grid, self._positions)
 
     @property
     def points(self) -> int:
         """Number of k-space positions."""
-        return int(self.phases.shape[1])
+        return int(self._positions.size // 3)
 
     def adjoint(
         self, samples: NDArray[np.complex64], weights: NDArray[np.float32] | None = None
@@ -199,8 +210,8 @@ def sample_phases(grid: Grid, positions: NDArray[np.floating[Any]]) -> NDArray[n
     flat = positions.reshape(-1, 3)
     phases = np.empty((3, len(flat)), dtype=np.float32)
     for phase, axis, step in zip(phases, (2, 1, 0), grid.spacing, strict=True):
-        phase[:] = 2 * np.pi * step * flat[:, axis]
-        largest = float(np.max(np.abs(phase), initial=0.0))
+        np.multiply(flat[:, axis], 2 * np.pi * step, out=phase, casting="same_kind")
+        largest = max(float(phase.max(initial=0.0)), -float(phase.min(initial=0.0)))
         if not largest <= np.pi * _NYQUIST_SLACK:
             raise ValueError(
                 f"k reaches {largest / (2 * np.pi * step):.4g} 1/m along {'xyz'[axis]}, "

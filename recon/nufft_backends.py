@@ -19,7 +19,7 @@ import numpy as np
 from coilbench.base.errors import MeasurementError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -129,7 +129,8 @@ class Ducc0Backend:
     shape
         Voxels along (z, y, x).
     phases
-        2 pi k spacing along z, y and x, float32, shape (3, point).
+        Makes 2 pi k spacing along z, y and x, float32, shape (3, point). A plan has a sorted copy of its own,
+        so they are not kept beside it.
     tolerance
         Requested relative accuracy.
     threads
@@ -144,7 +145,7 @@ class Ducc0Backend:
     def __init__(
         self,
         shape: tuple[int, int, int],
-        phases: NDArray[np.float32],
+        phases: Callable[[], NDArray[np.float32]],
         *,
         tolerance: float,
         threads: int,
@@ -152,7 +153,8 @@ class Ducc0Backend:
         self.batch = 1
         self._ducc0 = import_ducc0()
         self._shape = shape
-        self._coordinates = phases.T
+        self._phases = phases
+        self._first: NDArray[np.float32] | None = phases()
         self._tolerance = tolerance
         self._threads = threads
         self._plans: dict[bool, Any] = {}
@@ -167,9 +169,11 @@ class Ducc0Backend:
 
     def _plan(self, *, adjoint: bool) -> Any:  # noqa: ANN401 - ducc0 has no types
         if adjoint not in self._plans:
+            phases = self._phases() if self._first is None else self._first
+            self._first = None
             self._plans[adjoint] = self._ducc0.nufft.plan(
                 nu2u=adjoint,
-                coord=self._coordinates,
+                coord=phases.T,
                 grid_shape=self._shape,
                 epsilon=self._tolerance,
                 nthreads=self._threads,
@@ -251,26 +255,26 @@ class DirectSum:
 def plan_backend(
     name: BackendName,
     shape: tuple[int, int, int],
-    phases: NDArray[np.float32],
+    phases: Callable[[], NDArray[np.float32]],
     *,
     tolerance: float,
     threads: int,
 ) -> Backend:
-    """Return the back end of that name.
+    """Return the back end of that name; ``phases`` makes them.
 
     Raises
     ------
     ValueError
-        There is none of that name.
+        There is none of that name, or the phases are refused.
     MeasurementError
         ducc0 is asked for and not installed.
     """
     if name == "finufft":
-        return FinufftBackend(shape, phases, tolerance=tolerance, threads=threads)
+        return FinufftBackend(shape, phases(), tolerance=tolerance, threads=threads)
     if name == "ducc0":
         return Ducc0Backend(shape, phases, tolerance=tolerance, threads=threads)
     if name == "direct":
-        return DirectSum(shape, phases)
+        return DirectSum(shape, phases())
     raise ValueError(f"back ends are 'finufft', 'ducc0' and 'direct', not {name!r}")
 
 
