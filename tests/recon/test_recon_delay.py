@@ -139,6 +139,25 @@ def test_path_from_samples_is_the_path(exact_spectrum):
         np.testing.assert_allclose(estimate.delays, exact.delays, atol=tolerance)
 
 
+@pytest.mark.parametrize(("dwell", "spokes", "first"), [(1e-5, 120, 0.0), (1e-5, 120, 2.3), (2e-5, 200, 0.0)])
+def test_a_path_from_samples_states_what_it_does_not_know(
+    exact_spectrum, monkeypatch, dwell, spokes, first
+) -> None:
+    """Without noise the error is all of the spline's: up to 0.07 of a sample, within k = 2 of what is stated.
+
+    Of the design itself the stated uncertainty is the noise alone: thousands of times smaller here.
+    """
+    monkeypatch.setitem(globals(), "TIMES", (np.arange(int(600e-6 / dwell)) - first) * dwell)
+    path, samples = late_scan(exact_spectrum, DESIGN.radius, spokes)
+    guessed = RadialPath.from_trajectory(path.positions(), dwell)
+    estimate = estimate_delays(samples, guessed, object_radius=RADIUS)
+    errors = np.abs(np.subtract(estimate.delays, DELAYS))
+    assert np.all(errors < 2 * np.array(estimate.uncertainty))
+    assert max(estimate.uncertainty) < 0.05 * dwell
+    exact = estimate_delays(samples, path, object_radius=RADIUS)
+    assert max(exact.uncertainty) < 0.01 * min(estimate.uncertainty)
+
+
 def test_path_from_samples_goes_on_straight_and_waits_at_the_centre():
     times = np.arange(50) * DWELL
     for radius, before in ((full_spoke, 12.0 * -0.305), (lambda t: 12e3 * t, 0.0)):
