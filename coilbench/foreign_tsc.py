@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import scipy.ndimage
 
 from acquisition.playback import StreamReader
 from coilbench.base.errors import BenchFileError, MeasurementError
@@ -24,6 +23,7 @@ from recon.dataset import Encoding, Readout, mrd_header
 from recon.density import solid_angles
 from recon.live import LiveReconstruction
 from recon.nifti import affine as grid_affine
+from recon.outline import object_mask
 from recon.phantom import Pose
 from recon.psf import RadialReadout
 from recon.tsc import Protocol, quantify
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from recon.dataset import Dataset
     from recon.live import ChannelImages
 
-#: Part of the 98th percentile above which a voxel belongs to the phantom.
-_OBJECT: Final = 0.2
 #: Spokes gridded at once.
 _BATCH: Final = 1600
 
@@ -236,12 +234,7 @@ def _positions(image: StoredImage) -> NDArray[np.float64]:
 
 def _middle(image: StoredImage, positions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the middle of what stands out of the background, (x, y, z) in m."""
-    labels, count = scipy.ndimage.label(image.image > _OBJECT * np.quantile(image.image, 0.98))
-    if not count:
-        raise MeasurementError(f"{image.name}: nothing stands out of the background")
-    largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    inside = scipy.ndimage.binary_fill_holes(labels == largest)
-    return np.asarray(positions[inside].mean(axis=0), dtype=np.float64)
+    return np.asarray(positions[object_mask(image.image)].mean(axis=0), dtype=np.float64)
 
 
 def _refuse_missing(name: object, repetition_time: float, echo_time: float, flip_angle: float) -> None:

@@ -57,12 +57,12 @@ class Extent:
 
 
 def object_mask(image: NDArray[np.floating[Any]], *, floor: float = 0.0) -> NDArray[np.bool_]:
-    """Return the largest connected thing that stands out of a slice, holes filled, shape (y, x).
+    """Return the largest connected thing that stands out of a slice or volume, holes filled, same shape.
 
     Parameters
     ----------
     image
-        Magnitude, shape (y, x).
+        Magnitude, shape (y, x) or (z, y, x).
     floor
         Level of the noise in it, where that is known: what lies below twice of it is no object.
 
@@ -72,15 +72,17 @@ def object_mask(image: NDArray[np.floating[Any]], *, floor: float = 0.0) -> NDAr
         Nothing stands out, or nothing is left as background.
     """
     level = max(_OBJECT * float(np.quantile(image, 0.98)), 2.0 * floor)
-    labels, count = scipy.ndimage.label(image > level)
+    found: Any = scipy.ndimage.label(image > level)
+    labels, count = np.asarray(found[0]), int(found[1])
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     if count == 0 or sizes.max() < _FEWEST or sizes.sum() == image.size:
-        found = int(sizes.max()) if count else 0
+        largest = int(sizes.max()) if count else 0
         raise MeasurementError(
-            f"{found} of {image.size} pixels stand out of the background in one piece, {_FEWEST} and some "
+            f"{largest} of {image.size} voxels stand out of the background in one piece, {_FEWEST} and some "
             "background are needed: no phantom can be told from it"
         )
-    return np.asarray(scipy.ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes))), dtype=np.bool_)
+    filled = scipy.ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes)))
+    return np.asarray(filled, dtype=np.bool_)
 
 
 def central_part(mask: NDArray[np.bool_], grid: Grid, fraction: float) -> NDArray[np.bool_]:
