@@ -89,11 +89,11 @@ class FinufftBackend:
         self._plans: dict[tuple[int, int], Any] = {}
 
     def adjoint(self, samples: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
-        """Sum over points, see ``Backend``."""
+        """Sum over points by a type 1 plan, made when so many channels first come."""
         self._execute(1, samples, out)
 
     def forward(self, images: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
-        """Sum over voxels, see ``Backend``."""
+        """Sum over voxels by a type 2 plan, made when so many channels first come."""
         self._execute(2, images, out)
 
     def _execute(self, kind: Literal[1, 2], data: NDArray[np.complex64], out: NDArray[np.complex64]) -> None:
@@ -160,11 +160,11 @@ class Ducc0Backend:
         self._plans: dict[bool, Any] = {}
 
     def adjoint(self, samples: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
-        """Sum over points, see ``Backend``."""
+        """Sum over points, all channels with one plan's sorting of the points."""
         self._plan(adjoint=True).nu2u(forward=False, points=samples, out=out)
 
     def forward(self, images: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
-        """Sum over voxels, see ``Backend``."""
+        """Sum over voxels, with a plan of its own: ducc0 sorts points for one direction."""
         self._plan(adjoint=False).u2nu(forward=True, grid=images, out=out)
 
     def _plan(self, *, adjoint: bool) -> Any:  # noqa: ANN401 - ducc0 has no types
@@ -198,12 +198,12 @@ class DirectSum:
         self._phases = phases.astype(np.float64)
 
     def adjoint(self, samples: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
-        """Sum over points, see ``Backend``."""
+        """Sum over points at every voxel, block by block of points."""
         nz, ny, nx = self._shape
         out[:] = self.voxels(samples, (np.arange(nz), np.arange(ny), np.arange(nx)))
 
     def forward(self, images: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
-        """Sum over voxels, see ``Backend``."""
+        """Sum over all voxels, along z first, block by block of points."""
         planes = images.astype(np.complex128).reshape(len(images), self._shape[0], -1)
         everything = [np.arange(count) for count in self._shape]
         for block in self._blocks():
