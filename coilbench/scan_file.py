@@ -72,9 +72,11 @@ def _whole(reader: StreamReader, remarks: list[str]) -> Iterator[ismrmrd.Acquisi
 def _spoke(header: bytes, dataset: Dataset) -> SpokeDesign | None:
     """Return the spokes' design where the header is one of ours; None for others, which do not say it."""
     document = CreateFromDocument(header)
+    sequence = document.sequenceParameters
+    if sequence is None or not sequence.TE:
+        return None
     try:
         design, times = recorded_spoke(document, dataset.samples.shape[-1])
-        echo_time = float(document.sequenceParameters.TE[0]) * 1e-3
-    except (ValueError, KeyError, AttributeError, IndexError):
+    except (ValueError, KeyError):
         return None
-    return SpokeDesign(times, design.radius, echo_time)
+    return SpokeDesign(times, design.radius, float(sequence.TE[0]) * 1e-3)
