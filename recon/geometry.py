@@ -31,6 +31,9 @@ VERSION: Final = "2"
 _REACH: Final = 2.5
 #: Principal components of the channels that are fitted: more hold noise.
 _MOST_COMPONENTS: Final = 8
+#: Scatter over what the count of independent voxels promises: noise is correlated over a wall's width. 1.25
+#: with a deviation of 0.1 over 20 simulated scans of SNR 5 and 20 (Hamming window, evenly sampled spokes).
+_CORRELATED: Final = 1.25
 #: Voxels on which a free edge of seven numbers can rest.
 _FEWEST_VOXELS: Final = 200
 #: More voxels than these are thinned out: they would make the fit slower, not the answer better.
@@ -125,7 +128,7 @@ def fit_ball(
     model = _Shell(images[:, shell] / deviation, grid.positions()[shell], edge, radius)
     start = np.array([*centre, radius, radius, radius, 1.0])
     found = scipy.optimize.least_squares(
-        model.residuals, start, x_scale=np.array([*[grid.spacing[2]] * 6, 0.1]), xtol=1e-6, ftol=1e-9
+        model.residuals, start, x_scale=np.array([*[grid.spacing[2]] * 6, 0.1]), xtol=1e-5, ftol=1e-7
     )
     place, axes, scale = found.x[:3], found.x[3:6], float(found.x[6])
     if np.any(np.abs(found.x[:6] - start[:6]) > half) or not 0.2 < scale < 5:
@@ -135,7 +138,8 @@ def fit_ball(
         )
     freedom = max(1, model.values - 7)
     misfit = float(np.sqrt(2 * found.cost / freedom))
-    covariance = np.linalg.pinv(found.jac.T @ found.jac) * max(misfit, 1.0) ** 2 / independent_fraction
+    covariance = np.linalg.pinv(found.jac.T @ found.jac)
+    covariance *= (_CORRELATED * max(misfit, 1.0)) ** 2 / independent_fraction
     u = np.sqrt(np.diagonal(covariance))
     apart, apart_uncertainty = model.departure(found.x)
     worst = int(np.argmax(np.abs(apart)))
@@ -146,7 +150,7 @@ def fit_ball(
         diameter_uncertainty=_three(2 * u[3:6]),
         distortion=float(abs(apart[worst])),
         distortion_uncertainty=float(
-            apart_uncertainty[worst] * max(misfit, 1) / np.sqrt(independent_fraction)
+            apart_uncertainty[worst] * _CORRELATED * max(misfit, 1) / np.sqrt(independent_fraction)
         ),
         width=scale * edge.full_width,
         width_uncertainty=float(u[6]) * edge.full_width,
