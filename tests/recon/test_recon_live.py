@@ -64,6 +64,21 @@ def difference(first, second):
     return np.linalg.norm(first - second) / np.linalg.norm(second)
 
 
+def test_a_snapshot_stays_as_it_was_when_more_spokes_come(scan, grid):
+    """Positions are handed out without a copy: what follows is written behind them."""
+    live = LiveReconstruction(grid, batch=37)
+    feed(live, scan, range(100))
+    early = live.snapshot()
+    kept = [values.copy() for values in (early.images, early.positions, early.weights)]
+    for index in range(100, SPOKES):
+        live.feed(acquisition(scan[0][:, index], trajectory=scan[1][index], number=index))
+    late = live.snapshot()
+    for values, before in zip((early.images, early.positions, early.weights), kept, strict=True):
+        np.testing.assert_array_equal(values, before)
+    np.testing.assert_array_equal(late.positions[: len(early.positions)], early.positions)
+    assert len(late.positions) == SPOKES * scan[0].shape[2]
+
+
 def test_batches_in_any_order_equal_the_whole(scan, whole, grid):
     """Spokes shuffled, batches of 37 that do not divide 240, an image taken in the middle."""
     live = LiveReconstruction(grid, batch=37)
