@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from coilbench.base.errors import BenchFileError
 from coilbench.base.events import Event
 from coilbench.commands.options import Json, metres, watched
 
@@ -98,10 +99,17 @@ def qc(
     from coilbench.stored_run import is_run
     from coilbench.verdict_table import print_judged
 
+    a_run = len(paths) == 1 and is_run(paths[0])
+    if a_run and (bench or field_of_view):
+        raise BenchFileError(
+            "a run folder holds its own limits and lengths: leave out --bench, --field-of-view"
+        )
+    if other_ports and not a_run:
+        raise BenchFileError("--other-ports compares two run folders; foreign data take --baseline")
     with watched(quiet=as_json) as watcher:
         found = (
             quality_report(paths[0], baseline, watcher, other_ports=other_ports)
-            if len(paths) == 1 and is_run(paths[0])
+            if a_run
             else _foreign(paths, baseline, bench, field_of_view, watcher)
         )
         if plot is not None:

@@ -330,3 +330,10 @@ def test_a_slice_and_cartesian_raw_data_are_no_phantom_scan(run_here, bench, sha
     done = run_here("tsc", shared_data / "kspace_16ch" / "kspace16ch.npz", "--phantom", bench.path)
     assert done.code == 3
     assert "centre-out spokes with a noise scan were expected, this holds Cartesian k-space" in done.text
+
+
+def test_options_of_the_other_kind_of_data_are_refused(run_here, shared_data, tmp_path) -> None:
+    image = shared_data / "phantom_dicom" / "ge" / "IM-0003-0001.dcm"
+    assert "--other-ports compares two run folders" in run_here("qc", image, "--other-ports", tmp_path).text
+    (tmp_path / "bench.toml").write_text("", encoding="utf-8")
+    assert "leave out --bench" in run_here("qc", tmp_path, "--field-of-view", "0.2 m").text
