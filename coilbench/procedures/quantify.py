@@ -161,14 +161,17 @@ class VialResult(typing.Protocol):
     @property
     def name(self) -> str:
         """Of the vial."""
+        ...
 
     @property
     def concentration(self) -> float:
         """In mmol/L."""
+        ...
 
     @property
     def expanded_uncertainty(self) -> float:
         """Half width of the 95 % interval in mmol/L."""
+        ...
 
 
 def judge_vials(file: PhantomFile, vials: Sequence[VialResult], /) -> tuple[Judged, ...]:
