@@ -129,7 +129,10 @@ def test_the_long_cable_of_the_widest_capture_shows_the_analyzers_directivity(sh
 
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_rf_misfits_or_crashes_on_captures_that_fit_or_are_refused(shared_data: Path) -> None:
-    """Its default method is a third off behind the long cable, and singular on 10m310322."""
+    """Its default method is a third off behind the long cable.
+
+    On 10m310322, of Q 51, both run into a singular matrix or, by rounding of the processor, into a Q of 1e17.
+    """
     trace = read_trace(shared_data / "loop_s1p" / "20m310322.s1p")
     fit = fit_trace(trace)
     assert peer(trace, "NLQFIT6")[0] == pytest.approx(95.6, abs=1.0)
@@ -138,8 +141,11 @@ def test_scikit_rf_misfits_or_crashes_on_captures_that_fit_or_are_refused(shared
     raw = skrf.Network(str(shared_data / "loop_s1p" / "10m310322.s1p"))
     for method in ("NLQFIT6", "NLQFIT7"):
         q_factor = Qfactor(raw, res_type="reflection")
-        with pytest.raises(np.linalg.LinAlgError):
-            q_factor.fit(method=method)
+        try:
+            found = float(q_factor.fit(method=method).Q_L)
+        except np.linalg.LinAlgError:
+            continue
+        assert not 1.0 < found < 1e6
 
 
 def test_even_frequencies_lower_the_misfit_of_rounded_captures(shared_data: Path) -> None:
