@@ -29,7 +29,7 @@ SEVERITY: Final[dict[str, tuple[float, float]]] = {
     "dead": (-3.0, 20.0),  # noise below that of a sound channel
     "noisy": (3.0, 12.0),
     "mis-scaled": (3.0, 12.0),
-    "detuned": (4.0, 10.0),
+    "detuned": (6.0, 12.0),
 }
 #: Loops of the soldered arrays, and fewest and most of the drawn ones.
 _SOLDERED: Final = (4, 6, 8, 8, 12, 16)
