@@ -186,6 +186,11 @@ def read_cfl(path: Path) -> np.ndarray:
     return array.reshape(sizes[::-1])
 
 
+def bart(*words: str | Path) -> None:
+    """Run BART without its messages: our own answer goes to standard output."""
+    subprocess.run(["bart", *words], check=True, stdout=subprocess.DEVNULL)
+
+
 def bart_files(scan: Scan, folder: Path) -> Path:
     """Write the trajectory in cells of 1 / field of view."""
     return write_cfl(folder / "bart_trajectory", scan.positions * scan.grid.field_of_view[0])
@@ -198,7 +203,7 @@ def bart_adjoint(scan: Scan, folder: Path) -> Run:
     size = ":".join(str(n) for n in scan.grid.shape[::-1])
 
     def run() -> np.ndarray:
-        subprocess.run(["bart", "nufft", "-a", "-d", size, path, data, folder / "bart_image"], check=True)
+        bart("nufft", "-a", "-d", size, path, data, folder / "bart_image")
         return read_cfl(folder / "bart_image").reshape(-1, *scan.grid.shape)
 
     return run
@@ -210,7 +215,7 @@ def bart_forward(scan: Scan, folder: Path) -> Run:
     images = write_cfl(folder / "bart_images", test_images(scan))
 
     def run() -> np.ndarray:
-        subprocess.run(["bart", "nufft", path, images, folder / "bart_forward"], check=True)
+        bart("nufft", path, images, folder / "bart_forward")
         return read_cfl(folder / "bart_forward").reshape(len(scan.samples), -1)
 
     return run
@@ -268,11 +273,7 @@ def bart_cg(scan: Scan, folder: Path) -> Run:
     options = ["-l2", "-r0", f"-i{ITERATIONS}", "-t", path, "-p", pattern]
 
     def run() -> np.ndarray:
-        subprocess.run(
-            ["bart", "pics", *options, data, maps, folder / "bart_image"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        bart("pics", *options, data, maps, folder / "bart_image")
         return read_cfl(folder / "bart_image").reshape(scan.grid.shape) / scale
 
     return run
