@@ -199,32 +199,14 @@ def limits_of(bench: Path | None, /) -> QualityLimits:
 
 def _judge(found: Sequence[Quantity], limits: QualityLimits) -> list[Judged]:
     """Judge what has a limit without any baseline."""
-    judged = []
-    for one in found:
-        if one.value is None:
-            continue
-        if one.name == "signal ghosting":
-            judged.append(
-                judge(
-                    one.name,
-                    one.value,
-                    one.unit,
-                    uncertainty=_expanded(one),
-                    at_most=limits.ghosting_fail,
-                    warn_at=limits.ghosting_warn,
-                )
-            )
-        if one.name == "uniformity, noise-corrected" and limits.uniformity_minimum is not None:
-            judged.append(
-                judge(
-                    one.name,
-                    one.value,
-                    one.unit,
-                    uncertainty=_expanded(one),
-                    at_least=limits.uniformity_minimum,
-                )
-            )
-    return judged
+    bounds = {"signal ghosting": {"at_most": limits.ghosting_fail, "warn_at": limits.ghosting_warn}}
+    if limits.uniformity_minimum is not None:
+        bounds["uniformity, noise-corrected"] = {"at_least": limits.uniformity_minimum}
+    return [
+        judge(one.name, one.value, one.unit, uncertainty=_expanded(one), **bounds[one.name])
+        for one in found
+        if one.value is not None and one.name in bounds
+    ]
 
 
 def _changes(found: Sequence[Quantity], before: dict[str, Quantity], limits: QualityLimits) -> list[Judged]:
