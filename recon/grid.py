@@ -67,6 +67,12 @@ class Grid:
         """
         return 1.5904 * max(self.spacing)
 
+    def resized(self, shape: tuple[int, int, int]) -> Grid:
+        """Return a grid of the same voxels and another number of them along (z, y, x)."""
+        nz, ny, nx = shape
+        dz, dy, dx = self.spacing
+        return Grid((nz, ny, nx), (nz * dz, ny * dy, nx * dx))
+
     def axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Return the voxel centres along z, y and x in m."""
         z, y, x = (
