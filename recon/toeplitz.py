@@ -20,6 +20,8 @@ import scipy.fft
 from recon.nufft_backends import import_ducc0
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from recon.nufft import NonUniformTransform
@@ -32,7 +34,8 @@ _SLAB: Final = 2**17
 class ToeplitzNormal:
     """The weighted normal operator of a transform for channels with sensitivities, prepared once.
 
-    Costs 8 B for each point of the doubled grid. Channels are shared out among the transform's threads.
+    Costs 8 B for each point of the doubled grid. The transform's threads take a channel each
+    until none is left, so the order of the sum, and with it its rounding, differs from call to call.
 
     Parameters
     ----------
@@ -76,18 +79,19 @@ class ToeplitzNormal:
                 f"got {image.shape} and {sensitivities.shape}"
             )
         workers = max(1, min(self._threads, len(sensitivities)))
-        shares = [sensitivities[first::workers] for first in range(workers)]
+        waiting = iter(sensitivities)
         with ThreadPoolExecutor(workers) as pool:
-            parts = list(pool.map(lambda share: self._share(image, share, self._threads // workers), shares))
+            threads = [self._threads // workers] * workers
+            parts = list(pool.map(lambda count: self._share(image, waiting, count), threads))
         result = parts[0]
         for part in parts[1:]:
             result += part
         return result
 
     def _share(
-        self, image: NDArray[np.complex64], sensitivities: NDArray[np.complex64], threads: int
+        self, image: NDArray[np.complex64], sensitivities: Iterator[NDArray[np.complex64]], threads: int
     ) -> NDArray[np.complex64]:
-        """Return what some channels add to the sum."""
+        """Return what channels add to the sum, each taken from those that still wait."""
         count, ny, nx = image.shape
         mz, my, mx = self._spectrum.shape
         columns = np.empty((mz, ny, nx), dtype=np.complex64)
