@@ -93,7 +93,8 @@ class ToeplitzNormal:
     ) -> NDArray[np.complex64]:
         """Return what channels add to the sum, each taken from those that still wait."""
         count, ny, nx = image.shape
-        mz, my, mx = self._spectrum.shape
+        mz, my = self._spectrum.shape[:2]
+        mx = self._spectrum.shape[2] // 2
         columns = np.empty((mz, ny, nx), dtype=np.complex64)
         slab = np.empty((max(1, min(mz, _SLAB // (my * mx))), my, mx), dtype=np.complex64)
         total = np.zeros(image.shape, dtype=np.complex64)
@@ -114,7 +115,7 @@ class ToeplitzNormal:
     def _filter(
         self,
         planes: NDArray[np.complex64],
-        spectrum: NDArray[np.complex64],
+        spectrum: NDArray[np.float32],
         slab: NDArray[np.complex64],
         threads: int,
     ) -> None:
@@ -126,17 +127,18 @@ class ToeplitzNormal:
         slab[:, ny:] = 0
         self._fourier(rows, 2, True, threads)
         self._fourier(slab, 1, True, threads)
-        slab *= spectrum
+        parts = slab.view(np.float32)
+        parts *= spectrum
         self._fourier(slab, 1, False, threads)
         self._fourier(rows, 2, False, threads)
         planes[:] = rows[:, :, :nx]
 
 
-def transfer_function(transform: NonUniformTransform, weights: NDArray[np.float32]) -> NDArray[np.complex64]:
+def transfer_function(transform: NonUniformTransform, weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the Fourier transform of the kernel on the padded grid, origin first, scaled for use.
 
     The padded grid reaches over every difference of two voxels, and the kernel is gridded onto it at once.
-    Real weights make its transform real; it stays complex because mixed types multiply three times slower.
+    Its transform is real because the weights are.
 
     Parameters
     ----------
@@ -144,6 +146,11 @@ def transfer_function(transform: NonUniformTransform, weights: NDArray[np.float3
         Any back end.
     weights
         Volume elements in 1/m³, one per position, any shape.
+
+    Returns
+    -------
+    Shape (z, y, 2 x): each value twice, for the real and the imaginary part of what it multiplies, which is
+    three times faster than complex times real.
 
     Raises
     ------
@@ -160,8 +167,8 @@ def transfer_function(transform: NonUniformTransform, weights: NDArray[np.float3
         dtype=np.complex64,
     )
     spectrum.real *= np.float32(transform.grid.voxel_volume / spectrum.size)
-    spectrum.imag = 0
-    return spectrum
+    spectrum.imag = spectrum.real
+    return spectrum.view(np.float32)
 
 
 def _padded(count: int) -> int:
