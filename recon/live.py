@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from recon.grid import Grid
 
-#: Samples of a batch for each voxel of the grid. Spreading an eighth takes about as long as half of the
-#: transform that follows it (measured at 64³ and 32 channels: ``benchmarks/recon_growth.py``).
+#: Samples of a batch for each voxel of the grid. Spreading an eighth takes about as long as the transform
+#: that follows it; smaller batches need more transforms (measured at 64³ and 32 channels).
 _BATCH_SAMPLES: Final = 1 / 8
 
 

@@ -10,6 +10,7 @@ from recon.gridding import Gridder
 from recon.nufft import NonUniformTransform
 
 EVEN, ODD = Grid((6, 10, 14), (0.12, 0.15, 0.28)), Grid((7, 16, 9), (0.1, 0.15, 0.28))
+LARGE = Grid((33, 26, 40), (0.12, 0.15, 0.28))
 
 
 def positions_and_samples(grid, points=500, channels=3, seed=0):
@@ -24,7 +25,7 @@ def difference(first, second):
     return np.linalg.norm(first - second) / np.linalg.norm(second)
 
 
-@pytest.mark.parametrize("grid", [EVEN, ODD])
+@pytest.mark.parametrize("grid", [EVEN, ODD, LARGE])
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-4, 1e-5])
 def test_it_is_as_exact_as_asked_for(grid, tolerance):
     """Against the sum written out in double precision; 2 is what finufft itself allows its tolerance."""
