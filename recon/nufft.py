@@ -124,7 +124,8 @@ class NonUniformTransform:
             raise ValueError(f"{self.points} samples per channel expected, got {flat.shape[1]}")
         factors = None if weights is None else self._factors(weights)
         images = np.empty((len(flat), *self.grid.shape), dtype=np.complex64)
-        for part in self.batches(len(flat)):
+        ready = factors is None and flat.dtype == np.complex64 and flat.flags.c_contiguous
+        for part in (slice(None),) if ready else self.batches(len(flat)):
             data = np.ascontiguousarray(flat[part], dtype=np.complex64)
             self._engine.adjoint(data if factors is None else data * factors, images[part])
         return images
@@ -144,9 +145,11 @@ class NonUniformTransform:
         """
         self._check(images)
         samples = np.empty((len(images), self.points), dtype=np.complex64)
+        scaled = np.empty((min(len(images), self._engine.batch), *self.grid.shape), dtype=np.complex64)
         for part in self.batches(len(images)):
-            scaled = np.ascontiguousarray(images[part], dtype=np.complex64) * self._volume
-            self._engine.forward(scaled, samples[part])
+            few = images[part]
+            np.multiply(few, self._volume, out=scaled[: len(few)])
+            self._engine.forward(scaled[: len(few)], samples[part])
         return samples
 
     def normal(
@@ -190,7 +193,7 @@ class NonUniformTransform:
         return np.ascontiguousarray(weights, dtype=np.float32).ravel()
 
     def batches(self, channels: int) -> list[slice]:
-        """Return slices of channels that go through the back end together; one by one they save memory."""
+        """Return slices of channels that are copied, weighted or scaled, and transformed together."""
         batch = self._engine.batch
         return [slice(start, min(start + batch, channels)) for start in range(0, channels, batch)]
 
