@@ -18,7 +18,6 @@ from coilbench.foreign_numbers import channel_quantities, measure_scene
 from coilbench.foreign_scene import ReceivedScan, Scene, read_scene
 from coilbench.procedures.qc import QualityBaseline, judge_channels
 from coilbench.quantities import COVERAGE_FACTOR, Quantity, quantities_of_judged
-from coilbench.session import software, write_atomically
 from recon.fingerprint import array_fingerprint, coarse_regions
 from recon.foreign import OBJECT_THRESHOLD
 
@@ -166,21 +165,6 @@ def foreign_quality(
         health=health,
         statements=(*faults, *missing),
     )
-
-
-def write_foreign_report(found: ForeignQuality, data: Path, out: Path | None = None, /) -> Path:
-    """Write the report on foreign data, by default beside them as ``NAME-report.html``; return its path.
-
-    Raises
-    ------
-    StorageError
-        The disk refused.
-    """
-    from coilbench.report.foreign_page import foreign_page
-
-    stem = data.name if data.is_dir() else data.name.split(".")[0]
-    page = foreign_page(found, f"coilbench {software()['coilbench']}")
-    return write_atomically(out or data.with_name(f"{stem}-report.html"), page)
 
 
 def limits_of(bench: Path | None, /) -> QualityLimits:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from coilbench.commands.options import Json, seconds, watched
+from coilbench.commands.options import (
+    EchoTime,
+    FlipAngle,
+    Json,
+    Phantom,
+    RepetitionTime,
+    timing,
+    watched,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,26 +166,16 @@ def tsc(
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Of a run: also as DICOM parametric maps in mmol/L.")
     ] = False,
-    phantom: Annotated[
-        Path | None,
-        typer.Option(help="Of foreign data: bench file, or a file with its [phantom] and [limits] alone."),
-    ] = None,
-    repetition_time: Annotated[
-        str | None, typer.Option(help="Such as '100 ms', of foreign data that do not say it.")
-    ] = None,
-    echo_time: Annotated[
-        str | None, typer.Option(help="Such as '0.3 ms', of foreign data that do not say it.")
-    ] = None,
-    flip_angle: Annotated[
-        float | None, typer.Option(min=0.1, max=179.9, help="In degrees, of foreign data that do not say it.")
-    ] = None,
+    phantom: Phantom = None,
+    repetition_time: RepetitionTime = None,
+    echo_time: EchoTime = None,
+    flip_angle: FlipAngle = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Folder for regression, maps and budget, as PNG.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Quantify sodium, of a run again or of foreign data: vials with their budget, line, and maps."""
-    from coilbench.foreign_sodium import Timing
     from coilbench.foreign_tsc import foreign_sodium
     from coilbench.offline_tsc import sodium_report
     from coilbench.outcome import EXIT_CODES
@@ -191,12 +188,8 @@ def tsc(
             files = report.write_maps(out, dicom=dicom)
             figures = report.section().figures if plot is not None else ()
         else:
-            timing = Timing(
-                seconds("--repetition-time", repetition_time),
-                seconds("--echo-time", echo_time),
-                None if flip_angle is None else math.radians(flip_angle),
-            )
-            report = foreign_sodium(path, phantom, timing, watcher)
+            said = timing(repetition_time, echo_time, flip_angle)
+            report = foreign_sodium(path, phantom, said, watcher)
             files = report.write_maps(out or path.with_name(f"{path.name.split('.')[0]}-tsc"))
             figures = report.figures() if plot is not None else ()
         if plot is not None:

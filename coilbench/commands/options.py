@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from coilbench.base.errors import BenchFileError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from coilbench.foreign_sodium import Timing
     from coilbench.outcome import Outcome
 
 Json = Annotated[bool, typer.Option("--json", help="Print the record alone, as one JSON object.")]
@@ -27,6 +29,17 @@ Simulated = Annotated[
     bool, typer.Option("--simulated", help="On simulated instruments, which need no bench file.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="With --simulated: which array, load and noise.")]
+Phantom = Annotated[
+    Path | None,
+    typer.Option(help="Of foreign data: bench file, or a file with its [phantom] and [limits] alone."),
+]
+RepetitionTime = Annotated[
+    str | None, typer.Option(help="Such as '100 ms', of foreign data that do not say it.")
+]
+EchoTime = Annotated[str | None, typer.Option(help="Such as '0.3 ms', of foreign data that do not say it.")]
+FlipAngle = Annotated[
+    float | None, typer.Option(min=0.1, max=179.9, help="In degrees, of foreign data that do not say it.")
+]
 Tuned = Annotated[bool, typer.Option("--tuned", help="With --simulated: start tuned and matched.")]
 
 
@@ -170,6 +183,23 @@ def seconds(option: str, text: str | None, /) -> float | None:
         It is no time between 1 us and 100 s.
     """
     return _within(option, text, "s", (1e-6, 100.0), "a time between 1 us and 100 s, such as '0.3 ms'")
+
+
+def timing(repetition_time: str | None, echo_time: str | None, flip_angle: float | None, /) -> Timing:
+    """Return how a scan was made, as far as the options say it.
+
+    Raises
+    ------
+    BenchFileError
+        One of them is no time of a scan.
+    """
+    from coilbench.foreign_sodium import Timing
+
+    return Timing(
+        seconds("--repetition-time", repetition_time),
+        seconds("--echo-time", echo_time),
+        None if flip_angle is None else math.radians(flip_angle),
+    )
 
 
 def _within(option: str, text: str | None, unit: str, ends: tuple[float, float], said: str) -> float | None:

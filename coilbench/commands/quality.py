@@ -11,7 +11,16 @@ from rich.console import Console
 
 from coilbench.base.errors import BenchFileError
 from coilbench.base.events import Event
-from coilbench.commands.options import Json, metres, watched
+from coilbench.commands.options import (
+    EchoTime,
+    FlipAngle,
+    Json,
+    Phantom,
+    RepetitionTime,
+    metres,
+    timing,
+    watched,
+)
 
 if TYPE_CHECKING:
     from coilbench.base.events import EventSink
@@ -40,10 +49,18 @@ def report(
     ] = None,
     bench: Bench = None,
     field_of_view: FieldOfView = None,
+    phantom: Phantom = None,
+    repetition_time: RepetitionTime = None,
+    echo_time: EchoTime = None,
+    flip_angle: FlipAngle = None,
     as_json: Json = False,
 ) -> None:
-    """Analyse a finished run again and write its report (its record stays), or report on foreign data."""
-    from coilbench.foreign_qc import write_foreign_report
+    """Analyse a finished run again and write its report (its record stays), or report on foreign data.
+
+    With --phantom the report on foreign data holds their sodium concentrations too.
+    """
+    from coilbench.foreign_report import ForeignReport
+    from coilbench.foreign_tsc import foreign_sodium
     from coilbench.outcome import EXIT_CODES
     from coilbench.reanalysis import reanalyse, rewrite_report
     from coilbench.session import jsonable
@@ -57,8 +74,11 @@ def report(
             lines: tuple[str, ...] = (*again.truths, *again.remarks)
             values = again.values()
         else:
-            found = _foreign(paths, None, bench, field_of_view, watcher)
-            page, verdict, judged = write_foreign_report(found, paths[0], out), found.verdict, found.judged
+            said = timing(repetition_time, echo_time, flip_angle)
+            quality = _foreign(paths, None, bench, field_of_view, watcher)
+            sodium = None if phantom is None else foreign_sodium(paths[0], phantom, said, watcher)
+            found = ForeignReport(quality, sodium)
+            page, verdict, judged = found.write(paths[0], out), found.verdict, found.judged
             lines, values = found.lines(), found.values()
     if as_json:
         print(json.dumps(jsonable({"schema": 1, **values, "report": str(page)}), allow_nan=False))

@@ -1,4 +1,4 @@
-"""The report on data that no run of ours made: the picture with its outline, quality control, noise."""
+"""The page on data that no run of ours made: the picture with its outline, quality control, noise, sodium."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from coilbench.report.canvas import COLOURS, new_figure
 from coilbench.report.page import Page, Rows, Section, render
 from coilbench.report.quality_section import channel_levels_figure, quantity_rows
 from coilbench.report.scan_figures import slices_figure
-from coilbench.report.scan_sections import noise_figure
+from coilbench.report.scan_sections import LEAST_SHOWN, noise_figure
 from recon.outline import central_part
+from recon.tsc.quantification import NOT_MEASURED
 from recon.uniformity import CENTRAL_FRACTION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from coilbench.foreign_qc import ForeignQuality
+    from coilbench.foreign_report import ForeignReport
     from coilbench.foreign_scene import ReceivedScan, Scene
+    from coilbench.foreign_sodium import ForeignSodium
 
 
-def foreign_page(found: ForeignQuality, software: str, /) -> str:
+def foreign_page(report: ForeignReport, software: str, /) -> str:
     """Return the report on foreign data as one HTML document.
 
     Parameters
     ----------
-    found
-        Its quality control.
+    report
+        Quality control, and sodium where it is known.
     software
         Name and version of the program.
     """
-    scene = found.scene
+    found, scene = report.quality, report.quality.scene
     depth, height, width = scene.grid.shape
     size = " × ".join(f"{1e3 * edge:.3g}" for edge in scene.grid.spacing[::-1])
     facts = (
@@ -49,13 +52,15 @@ def foreign_page(found: ForeignQuality, software: str, /) -> str:
     sections = [_image(scene), _quality(found)]
     if scene.received is not None:
         sections.append(_noise(scene.received))
+    if report.sodium is not None:
+        sections.append(_sodium(report.sodium))
     lines = (*found.statements, *scene.notes)
     return render(
         Page(
-            f"Quality control of {scene.name}",
+            f"Report on {scene.name}",
             facts,
-            found.verdict,
-            found.judged,
+            report.verdict,
+            report.judged,
             lines,
             sections,
             "What to know",
@@ -137,3 +142,29 @@ def _noise(received: ReceivedScan) -> Section:
     return Section(
         "Noise", text, (("Noise correlation", noise_figure(noise, None)),), (Rows(headings, rows),)
     )
+
+
+def _sodium(sodium: ForeignSodium) -> Section:
+    intercept, slope, spread = sodium.line
+    text = (
+        f"Line through the references: {intercept:.4g} + ({slope:.4g} ± {2 * spread:.2g}) L/mmol (95 %). "
+        f"{'; '.join(sodium.notes)}. {NOT_MEASURED}"
+    )
+    stated = {vial.name: vial.concentration_mmol_l for vial in sodium.file.phantom.vials}
+    rows = tuple(
+        (
+            vial.name,
+            str(row["role"]),
+            f"{stated[vial.name]:g}",
+            f"{vial.concentration:.2f}",
+            f"{vial.expanded_uncertainty:.2f}",
+            ", ".join(
+                f"{name.removeprefix('u_').replace('_', ' ')} {part:.2f}"
+                for name, part in row.items()
+                if name.startswith("u_") and part >= LEAST_SHOWN
+            ),
+        )
+        for vial, row in zip(sodium.vials, sodium.rows, strict=True)
+    )
+    headings = ("vial", "role", "stated / (mmol/L)", "[Na] / (mmol/L)", "± (95 %)", "contributions (1 σ)")
+    return Section("Total sodium concentration", text, sodium.figures(), (Rows(headings, rows),))

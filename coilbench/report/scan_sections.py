@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from recon.tsc import TscResult
 
 #: Contributions below this standard uncertainty in mmol/L are left out of the table.
-_LEAST_SHOWN: Final = 0.005
+LEAST_SHOWN: Final = 0.005
 
 
 def noise_figure(noise: NoiseModel, check: NoiseCheck | None, /) -> Figure:
@@ -230,7 +230,7 @@ def _budget_rows(tsc: TscResult) -> Rows:
             f"{vial.uncertainty:.3f}",
             f"{vial.monte_carlo_uncertainty:.3f}",
             "yes" if vial.is_linear_valid else "NO: use the interval",
-            ", ".join(f"{cause} {part:.2f}" for cause, part in vial.contributions if part >= _LEAST_SHOWN),
+            ", ".join(f"{cause} {part:.2f}" for cause, part in vial.contributions if part >= LEAST_SHOWN),
         )
         for vial in tsc.vials
     )

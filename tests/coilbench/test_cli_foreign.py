@@ -301,6 +301,26 @@ def test_a_finished_image_is_quantified_with_a_phantom_file_alone(record, bench,
     assert np.median(values[38:46, 34:42, 38:44]) == pytest.approx(30, abs=15)
 
 
+def test_the_report_with_a_described_phantom_holds_its_sodium(record, bench, tmp_path) -> None:
+    """The verdict is of quality and vials together: a vial stated 20 mmol/L too high fails it."""
+    table, truth = drawn_phantom(tmp_path / "drawn.nii", bench.path, tmp_path)
+    plain = record("report", tmp_path / "drawn.nii")
+    assert plain["sodium"] is None
+    found = record("report", tmp_path / "drawn.nii", "--phantom", table, *SCAN)
+    alone = record("tsc", tmp_path / "drawn.nii", "--phantom", table, *SCAN)
+    assert found["sodium"]["vials"] == alone["vials"]
+    assert [one["name"] for one in found["judged"]] == [
+        one["name"] for one in (*plain["judged"], *alone["judged"])
+    ]
+    page = (tmp_path / "drawn-report.html").read_text(encoding="utf-8")
+    for words in ("Total sodium concentration", "Line through the references", *truth):
+        assert words in page
+    wrong = table.read_text(encoding="utf-8").partition('name = "agar B"')
+    table.write_text("".join((*wrong[:2], wrong[2].replace("l = 50", "l = 70", 1))), encoding="utf-8")
+    found = record("report", tmp_path / "drawn.nii", "--phantom", table, *SCAN)
+    assert (found["sodium"]["verdict"], found["verdict"], found["exit"]) == ("fail", "fail", 1)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
