@@ -100,7 +100,7 @@ def _image(scene: Scene) -> Section:
         volume = slices_figure(scene.image, scene.grid.spacing[0], reach, title, "", float(scene.image.max()))
         figures.append(("Slices", volume))
     text = (
-        "Nobody has described this phantom: it is what stands out of the background in the slice with the "
+        "Taken for the phantom by quality control: what stands out of the background in the slice with the "
         "most signal."
     )
     return Section("Image", text, tuple(figures))
@@ -148,7 +148,7 @@ def _sodium(sodium: ForeignSodium) -> Section:
     intercept, slope, spread = sodium.line
     text = (
         f"Line through the references: {intercept:.4g} + ({slope:.4g} ± {2 * spread:.2g}) L/mmol (95 %). "
-        f"{'; '.join(sodium.notes)}. {NOT_MEASURED}"
+        f"Noted: {'; '.join(sodium.notes)}. {NOT_MEASURED}"
     )
     stated = {vial.name: vial.concentration_mmol_l for vial in sodium.file.phantom.vials}
     rows = tuple(
