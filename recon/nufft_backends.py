@@ -30,8 +30,6 @@ BackendName = Literal["finufft", "ducc0", "direct"]
 _UPSAMPLING: Final = 2.0
 #: Channels per call: each call finds its fine grids anew (12 ms for 64³), each weighted batch is a copy.
 _BATCH: Final = 8
-#: The same for ducc0, which needs 2 ms for 64³.
-_DUCC0_BATCH: Final = 4
 #: Points per block of the exact sum: its factors then stay below 100 MB for 64³ (16 B per point and y, x).
 _DIRECT_BLOCK: Final = 1024
 
@@ -152,7 +150,7 @@ class Ducc0Backend:
         tolerance: float,
         threads: int,
     ) -> None:
-        self.batch = _DUCC0_BATCH
+        self.batch = 1
         self._ducc0 = import_ducc0()
         self._shape = shape
         self._phases = phases
