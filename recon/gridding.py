@@ -3,8 +3,8 @@
 The sum of all parts' images is the adjoint of the whole (``recon.nufft``), to rounding. Kept is the sum of
 images, not the finer k-space grids: a third of the memory, and adding an image costs no more than adding a
 grid. Only the lines that lead to voxels of the image are transformed, 70 % of the finer grid's, and nothing
-is planned for all channels at once: for few samples half of finufft's own time. As many channels as there
-are threads are spread one after the other by all threads, then transformed by a thread each.
+is planned for all channels at once: for few samples half of finufft's own time. Threads take a channel each,
+from its samples to its image, until none is left: threads of two kinds would wait for each other.
 """
 
 from __future__ import annotations
@@ -90,20 +90,20 @@ class Gridder:
         count = min(self.threads, len(flat))
         while len(self._lanes) < count:
             self._lanes.append(_Lane(self._cells, self.grid.shape))
-        plan = _spreader(self._cells, self._tolerance, self.threads)
-        plan.setpts(*phases)
+        waiting = iter(range(len(flat)))
 
-        def add_transformed(image: NDArray[np.complex64], lane: _Lane) -> None:
-            found = lane.transform(self.threads // count)
-            found *= self._deconvolution
-            np.add(image, found, out=image)
+        def add_channels(lane: _Lane) -> None:
+            threads = self.threads // count
+            plan = _spreader(self._cells, self._tolerance, threads)
+            plan.setpts(*phases)
+            for channel in waiting:
+                plan.execute(flat[channel], out=lane.cells)
+                found = lane.transform(threads)
+                found *= self._deconvolution
+                images[channel] += found
 
         with ThreadPoolExecutor(count) as pool:
-            for start in range(0, len(flat), count):
-                few = slice(start, start + count)
-                for channel, lane in zip(flat[few], self._lanes, strict=False):
-                    plan.execute(channel, out=lane.cells)
-                list(pool.map(add_transformed, images[few], self._lanes))
+            list(pool.map(add_channels, self._lanes[:count]))
 
 
 class _Lane:
