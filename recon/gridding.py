@@ -151,7 +151,8 @@ def _cut(part: NDArray[np.complex64], axis: int, out: NDArray[np.complex64], thr
 
 def _finer(count: int) -> int:
     """Return a fast even length of the k-space grid for an axis of ``count`` voxels."""
-    return 2 * int(scipy.fft.next_fast_len(math.ceil(max(_FEWEST, _UPSAMPLING * count) / 2)))
+    half: Any = scipy.fft.next_fast_len(math.ceil(max(_FEWEST, _UPSAMPLING * count) / 2))
+    return 2 * int(half)
 
 
 def _kernel_transform(count: int, tolerance: float) -> NDArray[np.float64]:
@@ -172,7 +173,7 @@ def _kernel_transform(count: int, tolerance: float) -> NDArray[np.float64]:
         line[:] = plan.execute(np.ones(1, dtype=np.complex64))[:, _FEWEST // 2, _FEWEST // 2]
     peak = np.cbrt(lines[0, cells // 2].real)
     turns = np.exp(-1j * np.outer(offsets, voxels))
-    transforms = scipy.fft.ifft(lines, norm="forward")[:, voxels] * turns
+    transforms = np.asarray(scipy.fft.ifft(lines, norm="forward"))[:, voxels] * turns
     return np.asarray(transforms.mean(axis=0).real / peak**2, dtype=np.float64)
 
 
