@@ -34,8 +34,8 @@ def live(channels: int) -> Row:
 
     The scan's last spoke completes a batch, the worst case; the row's time is that with sensitivities
     computed from the images then, the longest of three combinations. The limit is 1.5 times scipy's inverse
-    FFT of each channel's k-space grid of 128³ cells, 2 threads; both run in turn, so load hits both, and the
-    best times count.
+    FFT of all channels on the twice finer grid, 128³ cells, that transforms of whole scans use, 2 threads;
+    both run in turn, so load hits both, and the best times count.
     """
     import scipy.fft
     from scan import SAMPLES, SPOKES, density_adapted_radii, golden_directions

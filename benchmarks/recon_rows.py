@@ -1,8 +1,9 @@
 """Rows of the benchmark table about operators and CG-SENSE: 64³, 10 000 spokes x 256 samples, 2 threads.
 
 Ours and the peer run in a process each, in turn on the same scan, so load hits both; the best times count.
-Peers that take longer run once, those of minutes once a command for all rows they stand in: ours then runs
-three times before and three times after, and the median counts, as a long run meets the machine's average.
+Peers that take longer run once a command, for all rows they stand in: ours then runs three times before and
+three times after, or six times where the peer has run, and the median counts, as a long run meets the
+machine's average.
 Errors are measured against the exact sum (gridding, forward) or our own image at 1e-6 (CG-SENSE).
 """
 

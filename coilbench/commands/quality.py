@@ -67,8 +67,14 @@ def report(
     from coilbench.stored_run import is_run
     from coilbench.verdict_table import print_judged
 
+    a_run = len(paths) == 1 and is_run(paths[0])
+    if a_run and (bench or field_of_view or phantom or repetition_time or echo_time or flip_angle):
+        raise BenchFileError(
+            "a run folder holds its own limits, phantom and timing: leave out --bench, --field-of-view, "
+            "--phantom, --repetition-time, --echo-time, --flip-angle"
+        )
     with watched(quiet=as_json) as watcher:
-        if len(paths) == 1 and is_run(paths[0]):
+        if a_run:
             again = reanalyse(paths[0], watcher)
             page, verdict, judged = rewrite_report(again, out), again.verdict, again.judged
             lines: tuple[str, ...] = (*again.truths, *again.remarks)

@@ -357,3 +357,7 @@ def test_options_of_the_other_kind_of_data_are_refused(run_here, shared_data, tm
     assert "--other-ports compares two run folders" in run_here("qc", image, "--other-ports", tmp_path).text
     (tmp_path / "bench.toml").write_text("", encoding="utf-8")
     assert "leave out --bench" in run_here("qc", tmp_path, "--field-of-view", "0.2 m").text
+    for option, value in (("--phantom", image), ("--echo-time", "1 ms"), ("--flip-angle", "90")):
+        refused = run_here("report", tmp_path, option, value)
+        assert refused.code == 3
+        assert "a run folder holds its own limits, phantom and timing" in refused.text
