@@ -163,19 +163,25 @@ def _pairs() -> list[tuple[str, str, str]]:
     gridding = [
         ("ours-finufft", "finufft"),
         ("ours-ducc0", "ducc0"),
+        ("ours-numba", "ducc0"),
         ("ours-finufft", "mri-nufft"),
+        ("ours-numba", "mri-nufft"),
         ("ours-finufft", "sigpy"),
         ("ours-finufft", "BART"),
     ]
     iterative = [
         ("ours-finufft", "finufft"),
         ("ours-ducc0", "ducc0"),
+        ("ours-numba", "numba"),
         ("ours-finufft", "mri-nufft"),
         ("ours-ducc0", "mri-nufft"),
+        ("ours-numba", "mri-nufft"),
         ("ours-finufft", "BART"),
         ("ours-ducc0", "BART"),
+        ("ours-numba", "BART"),
         ("ours-finufft-compressed", "BART"),
         ("ours-ducc0-compressed", "BART"),
+        ("ours-numba-compressed", "BART"),
     ]
     operators = [(task, *pair) for task in ("adjoint", "forward") for pair in gridding]
     return [*operators, *(("cg", *pair) for pair in iterative)]

@@ -1,4 +1,4 @@
-"""The three ways a non-uniform transform is computed: finufft, ducc0, and the exact sum.
+"""The ways a non-uniform transform is computed: finufft, our own kernels, ducc0, and the exact sum.
 
 A back end is planned once for one set of phases 2 pi k spacing and then works on any number of channels. Its
 sums carry no physical scale: that is added by ``recon.nufft``.
@@ -6,7 +6,7 @@ sums carry no physical scale: that is added by ``recon.nufft``.
 finufft is always run with ``upsampfac=2.0``: its automatic choice (1.25) in single precision gives 2e-3
 instead of the requested 1e-4 on centre-heavy radial data (finufft pull request 651). ducc0 chooses its own
 oversampling and is not affected (measured). ducc0 is GPL software and therefore never imported unless asked
-for by name.
+for by name. Our own kernels (``recon.compiled``) need numba, which is not installed unless asked for either.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 from coilbench.base.errors import MeasurementError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
 #: What can compute a transform; ``"direct"`` is the exact sum, for tests and small sizes.
-BackendName = Literal["finufft", "ducc0", "direct"]
+BackendName = Literal["finufft", "numba", "ducc0", "direct"]
 
 #: Oversampling of finufft's grid, its authors' safe choice in single precision (finufft pull request 651).
 _UPSAMPLING: Final = 2.0
@@ -45,10 +45,16 @@ class Backend(Protocol):
 
     batch: int
 
-    def adjoint(self, samples: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
-        """Sum over points of s exp(+i phase·index) into ``out``, shape (channel, z, y, x).
+    def adjoint(
+        self,
+        samples: NDArray[np.complex64],
+        weights: NDArray[np.float32] | None,
+        out: NDArray[np.complex64],
+        /,
+    ) -> None:
+        """Sum over points of w s exp(+i phase·index) into ``out``, shape (channel, z, y, x).
 
-        ``samples`` is contiguous, shape (channel, point).
+        ``samples`` is contiguous, shape (channel, point); ``weights`` has one number a point, None for ones.
         """
 
     def forward(self, images: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
@@ -88,9 +94,16 @@ class FinufftBackend:
         self._threads = threads
         self._plans: dict[tuple[int, int], Any] = {}
 
-    def adjoint(self, samples: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
+    def adjoint(
+        self,
+        samples: NDArray[np.complex64],
+        weights: NDArray[np.float32] | None,
+        out: NDArray[np.complex64],
+        /,
+    ) -> None:
         """Sum over points by a type 1 plan, made when so many channels first come."""
-        self._execute(1, samples, out)
+        for few, part in _weighted(samples, weights, self.batch):
+            self._execute(1, few, out[part])
 
     def forward(self, images: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
         """Sum over voxels by a type 2 plan, made when so many channels first come."""
@@ -122,7 +135,7 @@ class FinufftBackend:
 
 
 class Ducc0Backend:
-    """ducc0 (GPL-2.0-or-later; extra ``fast``), single precision; about twice as fast as finufft.
+    """ducc0 (GPL-2.0-or-later; extra ``ducc0``), single precision; about twice as fast as finufft.
 
     Parameters
     ----------
@@ -159,9 +172,17 @@ class Ducc0Backend:
         self._threads = threads
         self._plans: dict[bool, Any] = {}
 
-    def adjoint(self, samples: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
+    def adjoint(
+        self,
+        samples: NDArray[np.complex64],
+        weights: NDArray[np.float32] | None,
+        out: NDArray[np.complex64],
+        /,
+    ) -> None:
         """Sum over points, all channels with one plan's sorting of the points."""
-        self._plan(adjoint=True).nu2u(forward=False, points=samples, out=out)
+        plan = self._plan(adjoint=True)
+        for few, part in _weighted(samples, weights, self.batch):
+            plan.nu2u(forward=False, points=few, out=out[part])
 
     def forward(self, images: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
         """Sum over voxels, with a plan of its own: ducc0 sorts points for one direction."""
@@ -197,10 +218,18 @@ class DirectSum:
         self._shape = shape
         self._phases = phases.astype(np.float64)
 
-    def adjoint(self, samples: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
+    def adjoint(
+        self,
+        samples: NDArray[np.complex64],
+        weights: NDArray[np.float32] | None,
+        out: NDArray[np.complex64],
+        /,
+    ) -> None:
         """Sum over points at every voxel, block by block of points."""
         nz, ny, nx = self._shape
-        out[:] = self.voxels(samples, (np.arange(nz), np.arange(ny), np.arange(nx)))
+        everything = (np.arange(nz), np.arange(ny), np.arange(nx))
+        for few, part in _weighted(samples, weights, self.batch):
+            out[part] = self.voxels(few, everything)
 
     def forward(self, images: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
         """Sum over all voxels, along z first, block by block of points."""
@@ -252,6 +281,18 @@ class DirectSum:
         return z, (y[:, :, None] * x[:, None, :]).reshape(len(y), -1)
 
 
+def _weighted(
+    samples: NDArray[np.complex64], weights: NDArray[np.float32] | None, batch: int
+) -> Iterator[tuple[NDArray[np.complex64], slice]]:
+    """Yield all channels where they are weighted already, else a weighted copy of a batch at a time."""
+    if weights is None:
+        yield samples, slice(None)
+        return
+    for start in range(0, len(samples), batch):
+        part = slice(start, start + batch)
+        yield samples[part] * weights, part
+
+
 def plan_backend(
     name: BackendName,
     shape: tuple[int, int, int],
@@ -267,15 +308,40 @@ def plan_backend(
     ValueError
         There is none of that name, or the phases are refused.
     MeasurementError
-        ducc0 is asked for and not installed.
+        numba or ducc0 is asked for and not installed.
     """
     if name == "finufft":
         return FinufftBackend(shape, phases(), tolerance=tolerance, threads=threads)
     if name == "ducc0":
         return Ducc0Backend(shape, phases, tolerance=tolerance, threads=threads)
+    if name == "numba":
+        numba = import_compiled().nufft.NumbaBackend
+        backend: Backend = numba(shape, phases(), tolerance=tolerance, threads=threads)
+        return backend
     if name == "direct":
         return DirectSum(shape, phases())
-    raise ValueError(f"back ends are 'finufft', 'ducc0' and 'direct', not {name!r}")
+    raise ValueError(f"back ends are 'finufft', 'numba', 'ducc0' and 'direct', not {name!r}")
+
+
+def import_compiled() -> Any:  # noqa: ANN401 - numba has no types
+    """Return the package of our own compiled kernels.
+
+    Raises
+    ------
+    MeasurementError
+        numba is not installed.
+    """
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        raise MeasurementError(
+            "the back end numba was asked for and is not installed: install it with "
+            "'pip install coilbench[fast]', or use the back end finufft"
+        ) from error
+    import recon.compiled.convolution
+    import recon.compiled.nufft
+
+    return recon.compiled
 
 
 def import_ducc0() -> Any:  # noqa: ANN401 - ducc0 has no types
@@ -291,7 +357,7 @@ def import_ducc0() -> Any:  # noqa: ANN401 - ducc0 has no types
     except ImportError as error:
         raise MeasurementError(
             "the back end ducc0 was asked for and is not installed: install it with "
-            "'pip install coilbench[fast]' (GPL-2.0-or-later), or use the back end finufft"
+            "'pip install coilbench[ducc0]' (GPL-2.0-or-later), or use the back end finufft"
         ) from error
     return ducc0
 

@@ -282,6 +282,7 @@ def bart_cg(scan: Scan, folder: Path) -> Run:
 PROGRAMS: dict[str, dict[str, Program]] = {
     "adjoint": {
         "ours-finufft": ours_adjoint("finufft"),
+        "ours-numba": ours_adjoint("numba"),
         "ours-ducc0": ours_adjoint("ducc0"),
         "finufft": finufft_adjoint,
         "ducc0": ducc0_adjoint,
@@ -291,6 +292,7 @@ PROGRAMS: dict[str, dict[str, Program]] = {
     },
     "forward": {
         "ours-finufft": ours_forward("finufft"),
+        "ours-numba": ours_forward("numba"),
         "ours-ducc0": ours_forward("ducc0"),
         "finufft": finufft_forward,
         "ducc0": ducc0_forward,
@@ -300,10 +302,13 @@ PROGRAMS: dict[str, dict[str, Program]] = {
     },
     "cg": {
         "ours-finufft": ours_cg("finufft"),
+        "ours-numba": ours_cg("numba"),
         "ours-ducc0": ours_cg("ducc0"),
         "ours-finufft-compressed": ours_cg("finufft", compress=True),
+        "ours-numba-compressed": ours_cg("numba", compress=True),
         "ours-ducc0-compressed": ours_cg("ducc0", compress=True),
         "finufft": ours_cg("finufft", toeplitz=False),
+        "numba": ours_cg("numba", toeplitz=False),
         "ducc0": ours_cg("ducc0", toeplitz=False),
         "mri-nufft": mrinufft_cg,
         "BART": bart_cg,

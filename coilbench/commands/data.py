@@ -43,6 +43,7 @@ class Backend(StrEnum):
     """What transforms between k-space and image."""
 
     FINUFFT = "finufft"
+    NUMBA = "numba"
     DUCC0 = "ducc0"
 
 
@@ -58,7 +59,8 @@ def recon(
     out: Annotated[Path | None, typer.Option(help="NIfTI file for the image.")] = None,
     method: Annotated[MethodName, typer.Option(help="How to reconstruct.")] = MethodName.GRIDDING,
     backend: Annotated[
-        Backend, typer.Option(help="Of the non-uniform transform; ducc0 is the extra `fast`.")
+        Backend,
+        typer.Option(help="Of the non-uniform transform; numba, the fastest, is the extra `fast`."),
     ] = Backend.FINUFFT,
     filter_name: Annotated[
         Filter, typer.Option("--filter", help="Window on k-space, with gridding.")

@@ -39,11 +39,11 @@ def undersampled(seed=1):
 
 
 @pytest.mark.parametrize("toeplitz", [True, False])
-@pytest.mark.parametrize("backend", ["finufft", "ducc0", "direct"])
+@pytest.mark.parametrize("backend", ["finufft", "numba", "ducc0", "direct"])
 def test_converges_to_the_weighted_least_squares_image(backend, toeplitz):
     """The encoding matrix written out and solved by LAPACK, with noise that no image explains."""
-    if backend == "ducc0":
-        pytest.importorskip("ducc0")
+    if backend in ("numba", "ducc0"):
+        pytest.importorskip(backend)
     grid, positions, weights = undersampled()
     sensitivities = loops(grid, 6)
     kernel = np.exp(-2j * np.pi * positions @ grid.positions().reshape(-1, 3).T) * grid.voxel_volume

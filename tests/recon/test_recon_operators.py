@@ -17,9 +17,14 @@ from recon.nufft_backends import DirectSum
 from recon.toeplitz import ToeplitzNormal
 
 GRID = Grid((9, 12, 16), (0.13, 0.19, 0.21))
-BACKENDS = ("finufft", "ducc0", "direct")
+BACKENDS = ("finufft", "numba", "ducc0", "direct")
 #: The default accuracy of both directions against the exact sum.
 ACCURACY = 2e-4
+
+
+def skip_without(backend):
+    if backend in ("numba", "ducc0"):
+        pytest.importorskip(backend)
 
 
 def complex_noise(shape, seed=0):
@@ -48,8 +53,7 @@ def positions():
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def transform(request, positions):
-    if request.param == "ducc0":
-        pytest.importorskip("ducc0")
+    skip_without(request.param)
     return NonUniformTransform(GRID, positions, backend=request.param, threads=1)
 
 
@@ -136,11 +140,10 @@ def density_adapted_radii(samples, limit, share=0.25):
     return limit * np.where(time < share / speed, speed * time, beyond)
 
 
-@pytest.mark.parametrize("backend", ["finufft", "ducc0"])
+@pytest.mark.parametrize("backend", ["finufft", "numba", "ducc0"])
 def test_centre_heavy_spokes_keep_the_accuracy_where_automatic_upsampling_does_not(backend):
     """Density-adapted spokes through a ball, unweighted: single precision, 1.25 and 1e-4 give 5e-4."""
-    if backend == "ducc0":
-        pytest.importorskip("ducc0")
+    skip_without(backend)
     import finufft
 
     grid = Grid.cube(64, 0.32)
@@ -163,10 +166,11 @@ def test_centre_heavy_spokes_keep_the_accuracy_where_automatic_upsampling_does_n
     assert difference(transform.forward(image)[:, points], few.forward(image)) < ACCURACY
 
 
-def test_missing_ducc0_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ducc0", None)
-    with pytest.raises(MeasurementError, match=r"coilbench\[fast\]"):
-        NonUniformTransform(GRID, np.zeros((1, 3)), backend="ducc0")
+@pytest.mark.parametrize(("backend", "extra"), [("numba", "fast"), ("ducc0", "ducc0")])
+def test_missing_package_names_the_extra(monkeypatch, backend, extra):
+    monkeypatch.setitem(sys.modules, backend, None)
+    with pytest.raises(MeasurementError, match=rf"coilbench\[{extra}\]"):
+        NonUniformTransform(GRID, np.zeros((1, 3)), backend=backend)
 
 
 def test_wrong_sizes_are_refused(transform, weights):
@@ -179,7 +183,7 @@ def test_wrong_sizes_are_refused(transform, weights):
     with pytest.raises(ValueError, match="images of shape"):
         transform.forward(np.zeros((2, 9, 12, 15), np.complex64))
     with pytest.raises(ValueError, match="back ends are"):
-        NonUniformTransform(GRID, np.zeros((1, 3)), backend="numba")  # type: ignore[arg-type]
+        NonUniformTransform(GRID, np.zeros((1, 3)), backend="sigpy")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(9, 12, 16), (1, 7, 10), (16, 16, 16)])

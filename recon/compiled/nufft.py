@@ -1,0 +1,176 @@
+"""Our own non-uniform transform: points spread onto a doubled grid, transformed, cropped; and back."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from recon.compiled.codegen import WIDTH
+from recon.compiled.fourier import good_length, line_buffer, roots_of_unity
+from recon.compiled.grid_passes import (
+    GridLayout,
+    crop_along_x,
+    crop_along_y,
+    crop_along_z,
+    fill_along_x,
+    fill_along_y,
+    fill_along_z,
+    repeat_layers,
+)
+from recon.compiled.kernel import SpreadingKernel, row_lanes
+from recon.compiled.lanes import aligned
+from recon.compiled.spreading import (
+    CUBE,
+    Places,
+    Rows,
+    interpolate_points,
+    sort_points,
+    spread_points,
+    workspace,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from recon.compiled.lanes import Floats
+
+#: Channels side by side: eight complex numbers are a cache line.
+_CHANNELS: Final = WIDTH // 2
+#: Points that a thread takes at a time to interpolate.
+_SHARE: Final = 2**16
+#: Shares of a pass per thread.
+_SHARES: Final = 4
+
+
+class NumbaBackend:
+    """Sums over points and over voxels, single precision, by kernels that numba compiles at the first call.
+
+    Parameters
+    ----------
+    shape
+        Voxels along (z, y, x).
+    phases
+        2 pi k spacing along z, y and x, float32, shape (3, point), within pi and a thousandth of it.
+    tolerance
+        Requested relative accuracy, down to 1e-6.
+    threads
+        Threads to use.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int, int], phases: Floats, *, tolerance: float, threads: int
+    ) -> None:
+        self.batch = _CHANNELS
+        self._shape = shape
+        self._threads = threads
+        self._kernel = kernel = SpreadingKernel.of_tolerance(tolerance)
+        nz, ny, nx = (good_length(2 * max(count, kernel.width)) for count in shape)
+        self._lengths = nz, ny, nx
+        # half a kernel, its rounding to cells, and phases that exceed pi by a thousandth
+        self._margin = kernel.width // 2 + 2 + max(self._lengths) // 1000
+        self._roots = tuple(roots_of_unity(length) for length in self._lengths)
+        self._factors = tuple(
+            _correction(kernel, count, length) for count, length in zip(shape, self._lengths, strict=True)
+        )
+        lengths = np.array(self._lengths)
+        scales = (lengths / (2 * np.pi)).astype(np.float32)
+        offsets = (lengths / 2 + self._margin - kernel.width / 2).astype(np.float32)
+        cubes = tuple((-(-(lengths + 2 * self._margin) // CUBE)).tolist())
+        self._places = Places(phases, scales, offsets, kernel.lanes(), kernel.width)
+        self._order = np.empty(phases.shape[1], dtype=np.int32)
+        self._layers = sort_points(self._places, cubes, self._order)
+
+    def adjoint(
+        self,
+        samples: NDArray[np.complex64],
+        weights: Floats | None,
+        out: NDArray[np.complex64],
+        /,
+    ) -> None:
+        """Sum over points, eight channels at a time."""
+        factors = np.empty(0, dtype=np.float32) if weights is None else weights
+        for block in _blocks(len(samples)):
+            layout = self._layout(len(samples[block]))
+            grid = aligned(layout.size + WIDTH)
+            self._spread(samples[block], factors, layout, grid)
+            images = out[block].view(np.float32).reshape(-1)
+            arguments = (grid, layout, self._roots)
+            self._pass(crop_along_y, self._lengths[0], *arguments)
+            self._pass(crop_along_z, self._shape[1], *arguments)
+            self._pass(crop_along_x, self._shape[0], *arguments, self._factors, images)
+
+    def forward(self, images: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
+        """Sum over voxels, eight channels at a time."""
+        for block in _blocks(len(images)):
+            layout = self._layout(len(images[block]))
+            grid = aligned(layout.size + WIDTH)
+            flat = images[block].view(np.float32).reshape(-1)
+            arguments = (grid, layout, self._roots)
+            self._pass(fill_along_x, self._shape[0], *arguments, self._factors, flat)
+            self._pass(fill_along_z, self._shape[1], *arguments)
+            self._pass(fill_along_y, self._lengths[0], *arguments)
+            repeat_layers(grid, layout)
+            self._interpolate(grid, layout, out[block])
+
+    def _layout(self, channels: int) -> GridLayout:
+        slots = 1 << (channels - 1).bit_length()
+        return GridLayout(self._lengths, self._shape, self._margin, channels, slots)
+
+    def _rows(self, layout: GridLayout) -> Rows:
+        like = (0,) * row_lanes(self._kernel.width, layout.slots)
+        coefficients = self._kernel.rows(layout.slots)
+        return Rows(layout.layer, layout.row, layout.channels, layout.slots, coefficients, like)
+
+    def _spread(
+        self, samples: NDArray[np.complex64], weights: Floats, layout: GridLayout, grid: Floats
+    ) -> None:
+        """Spread all layers of cubes: first the even ones, then the odd ones, the fullest first."""
+        pairs = samples.view(np.float64).reshape(-1)
+        rows = self._rows(layout)
+
+        def spread(layer: int) -> None:
+            chosen = self._order[self._layers[layer] : self._layers[layer + 1]]
+            spread_points(self._places, chosen, pairs, weights, rows, grid, workspace())
+
+        points = np.diff(self._layers)
+        for parity in range(2):
+            layers = np.arange(parity, len(points), 2)
+            self._share(spread, layers[np.argsort(-points[layers])].tolist())
+
+    def _interpolate(self, grid: Floats, layout: GridLayout, samples: NDArray[np.complex64]) -> None:
+        pairs = samples.view(np.float64).reshape(-1)
+        rows = self._rows(layout)
+
+        def interpolate(start: int) -> None:
+            chosen = self._order[start : start + _SHARE]
+            interpolate_points(self._places, chosen, grid, rows, pairs, workspace())
+
+        self._share(interpolate, range(0, len(self._order), _SHARE))
+
+    def _pass(self, function: Callable[..., None], count: int, *arguments: Any) -> None:  # noqa: ANN401
+        """Run one pass over the grid, cut along its outermost axis."""
+        step = -(-count // (self._threads * _SHARES))
+
+        def run(begin: int) -> None:
+            buffers = line_buffer(max(self._lengths)), line_buffer(max(self._lengths))
+            function(*arguments, begin, min(begin + step, count), buffers)
+
+        self._share(run, range(0, count, step))
+
+    def _share(self, work: Callable[[int], None], parts: Iterable[int]) -> None:
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(work, parts))
+
+
+def _blocks(channels: int) -> list[slice]:
+    return [slice(first, min(first + _CHANNELS, channels)) for first in range(0, channels, _CHANNELS)]
+
+
+def _correction(kernel: SpreadingKernel, count: int, length: int) -> Floats:
+    """Return what makes up for the kernel in each voxel, and for the grid's origin at its edge."""
+    index = np.arange(count) - count // 2
+    return ((-1.0) ** index / kernel.transform(index / length)).astype(np.float32)
