@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import numpy as np
 
 from coilbench.base.errors import MeasurementError
+from recon.compiled import is_numba_installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -135,7 +136,7 @@ class FinufftBackend:
 
 
 class Ducc0Backend:
-    """ducc0 (GPL-2.0-or-later; extra ``ducc0``), single precision; about twice as fast as finufft.
+    """ducc0 (GPL-2.0-or-later; extra ``ducc0``), single precision; faster than finufft.
 
     Parameters
     ----------
@@ -315,33 +316,17 @@ def plan_backend(
     if name == "ducc0":
         return Ducc0Backend(shape, phases, tolerance=tolerance, threads=threads)
     if name == "numba":
-        numba = import_compiled().nufft.NumbaBackend
-        backend: Backend = numba(shape, phases(), tolerance=tolerance, threads=threads)
-        return backend
+        if not is_numba_installed():
+            raise MeasurementError(
+                "the back end numba was asked for and is not installed: install it with "
+                "'pip install coilbench[fast]', or use the back end finufft"
+            )
+        from recon.compiled.nufft import NumbaBackend
+
+        return NumbaBackend(shape, phases(), tolerance=tolerance, threads=threads)
     if name == "direct":
         return DirectSum(shape, phases())
     raise ValueError(f"back ends are 'finufft', 'numba', 'ducc0' and 'direct', not {name!r}")
-
-
-def import_compiled() -> Any:  # noqa: ANN401 - numba has no types
-    """Return the package of our own compiled kernels.
-
-    Raises
-    ------
-    MeasurementError
-        numba is not installed.
-    """
-    try:
-        import numba  # noqa: F401
-    except ImportError as error:
-        raise MeasurementError(
-            "the back end numba was asked for and is not installed: install it with "
-            "'pip install coilbench[fast]', or use the back end finufft"
-        ) from error
-    import recon.compiled.convolution
-    import recon.compiled.nufft
-
-    return recon.compiled
 
 
 def import_ducc0() -> Any:  # noqa: ANN401 - ducc0 has no types

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import scipy.fft
 
-from recon.nufft_backends import import_compiled
+from recon.compiled import is_numba_installed
 from recon.slab_convolution import SlabConvolution
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class ToeplitzNormal:
     Parameters
     ----------
     transform
-        Its back end computes the kernel and the convolutions; finufft, which has none, those of scipy.
+        Its back end computes the kernel. The convolutions are our own compiled ones where numba is installed
+        (extra ``fast``), else scipy's.
     weights
         Volume elements in 1/m³, one per position, any shape.
 
@@ -101,10 +102,11 @@ class ToeplitzNormal:
 
 def _plan_convolution(transform: NonUniformTransform, weights: NDArray[np.float32]) -> _Convolution:
     spectrum = transfer_function(transform, weights)
-    if transform.backend == "numba":
-        convolution: _Convolution = import_compiled().convolution.CompiledConvolution(spectrum)
-        return convolution
-    return SlabConvolution(spectrum, "ducc0" if transform.backend == "ducc0" else "scipy")
+    if is_numba_installed():
+        from recon.compiled.convolution import CompiledConvolution
+
+        return CompiledConvolution(spectrum)
+    return SlabConvolution(spectrum)
 
 
 def transfer_function(transform: NonUniformTransform, weights: NDArray[np.float32]) -> NDArray[np.float32]:

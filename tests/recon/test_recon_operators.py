@@ -205,6 +205,18 @@ def test_toeplitz_is_the_normal_operator(transform, shape):
     assert difference(copy.normal(image, sensitivities), truth) < tolerance
 
 
+def test_normal_without_numba_is_the_same(monkeypatch, weights):
+    """Slabs by scipy and our compiled kernels convolve alike, to rounding."""
+    pytest.importorskip("numba")
+    places = np.random.default_rng(2).uniform(-0.9, 0.9, (400, 3)) * GRID.nyquist
+    transform = NonUniformTransform(GRID, places)
+    image, sensitivities = complex_noise(GRID.shape), complex_noise((5, *GRID.shape), 5)
+    compiled = ToeplitzNormal(transform, weights)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    slabs = ToeplitzNormal(transform, weights)
+    assert difference(compiled.normal(image, sensitivities), slabs.normal(image, sensitivities)) < 1e-6
+
+
 def test_threads_share_channels_without_changing_the_sum(weights):
     """One thread or three for five channels: only the order of a float32 sum differs."""
     places = np.random.default_rng(2).uniform(-0.9, 0.9, (400, 3)) * GRID.nyquist
