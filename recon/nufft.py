@@ -145,11 +145,8 @@ class NonUniformTransform:
         """
         self._check(images)
         samples = np.empty((len(images), self.points), dtype=np.complex64)
-        scaled = np.empty((min(len(images), self._engine.batch), *self.grid.shape), dtype=np.complex64)
-        for part in self.batches(len(images)):
-            few = images[part]
-            np.multiply(few, self._volume, out=scaled[: len(few)])
-            self._engine.forward(scaled[: len(few)], samples[part])
+        ready = np.ascontiguousarray(images, dtype=np.complex64)
+        self._engine.forward(ready, np.float32(self.grid.voxel_volume), samples)
         return samples
 
     def normal(
@@ -171,15 +168,9 @@ class NonUniformTransform:
         factors = None if weights is None else self._factors(weights)
         result = np.empty(images.shape, dtype=np.complex64)
         for part in self.batches(len(images)):
-            scaled = np.ascontiguousarray(images[part], dtype=np.complex64) * self._volume
-            samples = np.empty((len(scaled), self.points), dtype=np.complex64)
-            self._engine.forward(scaled, samples)
+            samples = self.forward(images[part])
             self._engine.adjoint(samples, factors, result[part])
         return result
-
-    @property
-    def _volume(self) -> np.float32:
-        return np.float32(self.grid.voxel_volume)
 
     def _check(self, images: NDArray[np.complex64]) -> None:
         if images.ndim != 4 or images.shape[1:] != self.grid.shape:

@@ -58,8 +58,10 @@ class Backend(Protocol):
         ``samples`` is contiguous, shape (channel, point); ``weights`` has one number a point, None for ones.
         """
 
-    def forward(self, images: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
-        """Sum over voxels of rho exp(-i phase·index) into ``out``, shape (channel, point).
+    def forward(
+        self, images: NDArray[np.complex64], factor: np.float32, out: NDArray[np.complex64], /
+    ) -> None:
+        """Sum over voxels of rho exp(-i phase·index) times a factor into ``out``, shape (channel, point).
 
         ``images`` is contiguous, shape (channel, z, y, x).
         """
@@ -106,9 +108,12 @@ class FinufftBackend:
         for few, part in _weighted(samples, weights, self.batch):
             self._execute(1, few, out[part])
 
-    def forward(self, images: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
+    def forward(
+        self, images: NDArray[np.complex64], factor: np.float32, out: NDArray[np.complex64], /
+    ) -> None:
         """Sum over voxels by a type 2 plan, made when so many channels first come."""
-        self._execute(2, images, out)
+        for few, part in _scaled(images, factor, self.batch):
+            self._execute(2, few, out[part])
 
     def _execute(self, kind: Literal[1, 2], data: NDArray[np.complex64], out: NDArray[np.complex64]) -> None:
         plan = self._plan(kind, len(data))
@@ -185,9 +190,13 @@ class Ducc0Backend:
         for few, part in _weighted(samples, weights, self.batch):
             plan.nu2u(forward=False, points=few, out=out[part])
 
-    def forward(self, images: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
+    def forward(
+        self, images: NDArray[np.complex64], factor: np.float32, out: NDArray[np.complex64], /
+    ) -> None:
         """Sum over voxels, with a plan of its own: ducc0 sorts points for one direction."""
-        self._plan(adjoint=False).u2nu(forward=True, grid=images, out=out)
+        plan = self._plan(adjoint=False)
+        for few, part in _scaled(images, factor, self.batch):
+            plan.u2nu(forward=True, grid=few, out=out[part])
 
     def _plan(self, *, adjoint: bool) -> Any:  # noqa: ANN401 - ducc0 has no types
         if adjoint not in self._plans:
@@ -232,9 +241,11 @@ class DirectSum:
         for few, part in _weighted(samples, weights, self.batch):
             out[part] = self.voxels(few, everything)
 
-    def forward(self, images: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
+    def forward(
+        self, images: NDArray[np.complex64], factor: np.float32, out: NDArray[np.complex64], /
+    ) -> None:
         """Sum over all voxels, along z first, block by block of points."""
-        planes = images.astype(np.complex128).reshape(len(images), self._shape[0], -1)
+        planes = factor * images.astype(np.complex128).reshape(len(images), self._shape[0], -1)
         everything = [np.arange(count) for count in self._shape]
         for block in self._blocks():
             along_z, in_plane = self._factors(block, everything)
@@ -292,6 +303,17 @@ def _weighted(
     for start in range(0, len(samples), batch):
         part = slice(start, start + batch)
         yield samples[part] * weights, part
+
+
+def _scaled(
+    images: NDArray[np.complex64], factor: np.float32, batch: int
+) -> Iterator[tuple[NDArray[np.complex64], slice]]:
+    """Yield a scaled copy of a batch of channels at a time, in the same memory."""
+    copy = np.empty((min(len(images), batch), *images.shape[1:]), dtype=np.complex64)
+    for start in range(0, len(images), batch):
+        part = slice(start, start + batch)
+        few = images[part]
+        yield np.multiply(few, factor, out=copy[: len(few)]), part
 
 
 def plan_backend(

@@ -71,7 +71,7 @@ class NumbaBackend:
         nz, ny, nx = (good_length(2 * max(count, kernel.width)) for count in shape)
         self._lengths = nz, ny, nx
         # half a kernel, its rounding to cells, and phases that exceed pi by a thousandth
-        self._margin = kernel.width // 2 + 2 + max(self._lengths) // 1000
+        self._margin = kernel.width // 2 + 1 + max(self._lengths) // 1000
         self._roots = tuple(roots_of_unity(length) for length in self._lengths)
         self._factors = tuple(
             _correction(kernel, count, length) for count, length in zip(shape, self._lengths, strict=True)
@@ -103,14 +103,17 @@ class NumbaBackend:
             self._pass(crop_along_z, self._shape[1], *arguments)
             self._pass(crop_along_x, self._shape[0], *arguments, self._factors, images)
 
-    def forward(self, images: NDArray[np.complex64], out: NDArray[np.complex64], /) -> None:
+    def forward(
+        self, images: NDArray[np.complex64], factor: np.float32, out: NDArray[np.complex64], /
+    ) -> None:
         """Sum over voxels, eight channels at a time."""
+        factors = (factor * self._factors[0], *self._factors[1:])
         for block in _blocks(len(images)):
             layout = self._layout(len(images[block]))
             grid = aligned(layout.size + WIDTH)
             flat = images[block].view(np.float32).reshape(-1)
             arguments = (grid, layout, self._roots)
-            self._pass(fill_along_x, self._shape[0], *arguments, self._factors, flat)
+            self._pass(fill_along_x, self._shape[0], *arguments, factors, flat)
             self._pass(fill_along_z, self._shape[1], *arguments)
             self._pass(fill_along_y, self._lengths[0], *arguments)
             repeat_layers(grid, layout)

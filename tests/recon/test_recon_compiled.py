@@ -80,7 +80,7 @@ def test_every_number_of_channels_and_every_edge_of_k_space(shape, channels):
     for engine in (ours, exact):
         gridded, sampled = np.empty_like(images), np.empty_like(samples)
         engine.adjoint(samples, weights, gridded)
-        engine.forward(images, sampled)
+        engine.forward(images, np.float32(3), sampled)
         results.append((gridded, sampled))
     for measured, truth in zip(*results, strict=True):
         assert difference(measured, truth) < 2e-5
@@ -109,7 +109,7 @@ def test_threads_and_crowds_change_nothing():
             engine = NumbaBackend((20, 18, 16), phases, tolerance=1e-4, threads=threads)
             gridded, sampled = np.empty_like(images), np.empty_like(samples)
             engine.adjoint(samples, None, gridded)
-            engine.forward(images, sampled)
+            engine.forward(images, np.float32(3), sampled)
             results.append((gridded, sampled))
         for one, four in zip(*results, strict=True):
             assert difference(four, one) < 1e-5
