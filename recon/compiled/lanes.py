@@ -49,15 +49,19 @@ def inlined(function: _Function) -> _Function:
 
 
 def _compile(function: _Function, *, inline: bool) -> _Function:
-    decorator: Any = numba.njit(
-        nogil=True,
-        cache=True,
-        boundscheck=False,
-        fastmath=set(FLAGS),
-        error_model="numpy",
-        forceinline=inline,
-    )
-    result: _Function = decorator(function)
+    options = {
+        "nogil": True,
+        "boundscheck": False,
+        "fastmath": set(FLAGS),
+        "error_model": "numpy",
+        "forceinline": inline,
+    }
+    njit: Any = numba.njit
+    try:
+        result: _Function = njit(cache=True, **options)(function)
+    except RuntimeError:
+        # no folder to keep compiled code in can be written to: every process compiles anew
+        result = njit(**options)(function)
     return result
 
 

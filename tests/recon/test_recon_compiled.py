@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.fft
@@ -123,3 +127,17 @@ def test_the_kernels_transform_is_that_of_its_polynomials():
     for frequency in (0.0, 0.1, 0.25):
         sums = np.trapezoid(values * np.cos(2 * np.pi * frequency * places), places)
         assert kernel.transform(np.array(frequency)) == pytest.approx(sums, rel=1e-6)
+
+
+def test_no_folder_to_keep_compiled_code_in_is_no_error():
+    """A read-only installation for a user without a home: numba finds no place and says so with an error."""
+    program = """
+from recon.compiled.fourier import line_buffer, roots_of_unity, transform_lines
+x = line_buffer(2)
+x[0] = 1
+print(transform_lines(x, line_buffer(2), roots_of_unity(2))[:17:16])
+"""
+    nowhere = {**os.environ, "NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=nowhere, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[1. 1.]"
