@@ -64,18 +64,17 @@ class CompiledConvolution:
         _threads: int,
     ) -> None:
         """Add S* (kernel convolved with S x) of every channel to ``total``, all shapes (z, y, x)."""
-        nz, ny, nx = image.shape
+        nz, ny, _ = sizes = image.shape
         mz, _, mx = self._padded
         lines = _blocks(ny) * WIDTH
         turned = aligned(_blocks(mx) * nz * lines * 2 * WIDTH)
         columns = aligned(mz * lines * 2 * WIDTH)
         longest = max(_blocks(length) + 1 for length in self._padded) * WIDTH
         buffers = line_buffer(longest), line_buffer(longest), aligned(2 * WIDTH * WIDTH)
-        flat = np.ascontiguousarray(image).view(np.float32).reshape(-1)
+        flat = np.ascontiguousarray(image, dtype=np.complex64).view(np.float32).reshape(-1)
         result = total.view(np.float32).reshape(-1)
         for sensitivity in sensitivities:
-            one = np.ascontiguousarray(sensitivity).view(np.float32).reshape(-1)
-            sizes = (nz, ny, nx)
+            one = np.ascontiguousarray(sensitivity, dtype=np.complex64).view(np.float32).reshape(-1)
             _turn_in(flat, one, sizes, self._roots[2], turned, buffers)
             _convolve(turned, sizes, self._spectrum, self._roots, columns, buffers)
             _turn_out(turned, one, sizes, self._roots[2], result, buffers)

@@ -214,7 +214,10 @@ def test_normal_without_numba_is_the_same(monkeypatch, weights):
     compiled = ToeplitzNormal(transform, weights)
     monkeypatch.setitem(sys.modules, "numba", None)
     slabs = ToeplitzNormal(transform, weights)
-    assert difference(compiled.normal(image, sensitivities), slabs.normal(image, sensitivities)) < 1e-6
+    normal = compiled.normal(image, sensitivities)
+    assert difference(normal, slabs.normal(image, sensitivities)) < 1e-6
+    double = image.astype(np.complex128), sensitivities.astype(np.complex128)
+    assert difference(compiled.normal(*double), normal) < 1e-6
 
 
 def test_threads_share_channels_without_changing_the_sum(weights):
