@@ -90,7 +90,7 @@ def row_name(channels: int, backend: BackendName) -> str:
     return f"pseudo-replica-{channels}-{backend}"
 
 
-_BACKENDS: Final[tuple[BackendName, ...]] = ("finufft", "ducc0")
+_BACKENDS: Final[tuple[BackendName, ...]] = ("finufft", "numba", "ducc0")
 #: Each takes up to two minutes.
 ROWS: Final[Mapping[str, Callable[[], Row]]] = MappingProxyType(
     {

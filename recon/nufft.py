@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from recon.grid import Grid
 
-#: Default accuracy; both directions then keep 2e-4 of an exact sum with either back end (measured).
+#: Default accuracy; both directions then keep 2e-4 of an exact sum with every back end (measured).
 TOLERANCE: Final = 1e-4
 #: Positions per block: 0.8 MB, read three times while a core's second-level cache holds them.
 _BLOCK: Final = 2**15
@@ -30,7 +30,7 @@ _NYQUIST_SLACK: Final = 1.001
 class NonUniformTransform:
     """Transforms between channel images and one set of k-space positions.
 
-    Planned on first use, separately for each direction; every call takes any number of channels. Pickles
+    Planned by the back end, at the latest on first use; every call takes any number of channels. Pickles
     (the plan is made again where it arrives). Not to be called from two threads at once.
 
     Parameters

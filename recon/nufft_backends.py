@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import numpy as np
 
 from coilbench.base.errors import MeasurementError
-from recon.compiled import is_numba_installed
+from recon.compiled import is_numba_usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +55,8 @@ class Backend(Protocol):
     ) -> None:
         """Sum over points of w s exp(+i phase·index) into ``out``, shape (channel, z, y, x).
 
-        ``samples`` is contiguous, shape (channel, point); ``weights`` has one number a point, None for ones.
+        Arrays are contiguous; ``samples`` has the shape (channel, point), ``weights`` has one number a point,
+        None for ones.
         """
 
     def forward(
@@ -63,7 +64,7 @@ class Backend(Protocol):
     ) -> None:
         """Sum over voxels of rho exp(-i phase·index) times a factor into ``out``, shape (channel, point).
 
-        ``images`` is contiguous, shape (channel, z, y, x).
+        Arrays are contiguous; ``images`` has the shape (channel, z, y, x).
         """
 
 
@@ -338,10 +339,10 @@ def plan_backend(
     if name == "ducc0":
         return Ducc0Backend(shape, phases, tolerance=tolerance, threads=threads)
     if name == "numba":
-        if not is_numba_installed():
+        if not is_numba_usable():
             raise MeasurementError(
-                "the back end numba was asked for and is not installed: install it with "
-                "'pip install coilbench[fast]', or use the back end finufft"
+                "the back end numba was asked for and cannot be used: numba is not installed, or not the one "
+                "for this numpy; 'pip install coilbench[fast]' installs it, or use the back end finufft"
             )
         from recon.compiled.nufft import NumbaBackend
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import scipy.fft
 
-from recon.compiled import is_numba_installed
+from recon.compiled import is_numba_usable
 from recon.slab_convolution import SlabConvolution
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class _Convolution(Protocol):
         threads: int,
         /,
     ) -> None:
-        """Add S* (kernel convolved with S x) of every channel to ``total``, all shapes (z, y, x)."""
+        """Add S* (kernel convolved with S x) of every channel to ``total``, contiguous; shapes (z, y, x)."""
 
 
 class ToeplitzNormal:
@@ -46,7 +46,7 @@ class ToeplitzNormal:
     ----------
     transform
         Its back end computes the kernel. The convolutions are our own compiled ones where numba is installed
-        (extra ``fast``), else scipy's.
+        (extra ``fast``), one thread a channel, else scipy's.
     weights
         Volume elements in 1/m³, one per position, any shape.
 
@@ -84,7 +84,7 @@ class ToeplitzNormal:
                 f"got {image.shape} and {sensitivities.shape}"
             )
         workers = max(1, min(self._threads, len(sensitivities)))
-        waiting = iter(sensitivities)
+        waiting = iter(np.asarray(sensitivities))
 
         def share(threads: int) -> NDArray[np.complex64]:
             total = np.zeros(image.shape, dtype=np.complex64)
@@ -102,7 +102,7 @@ class ToeplitzNormal:
 
 def _plan_convolution(transform: NonUniformTransform, weights: NDArray[np.float32]) -> _Convolution:
     spectrum = transfer_function(transform, weights)
-    if is_numba_installed():
+    if is_numba_usable():
         from recon.compiled.convolution import CompiledConvolution
 
         return CompiledConvolution(spectrum)

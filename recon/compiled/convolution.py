@@ -13,18 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from recon.compiled.codegen import WIDTH
+from recon.compiled.compiling import compiled, inlined
 from recon.compiled.fourier import line_buffer, roots_of_unity, transform_lines
-from recon.compiled.lanes import (
-    aligned,
-    compiled,
-    filled,
-    inlined,
-    load,
-    load_complex,
-    store,
-    store_complex,
-    transpose,
-)
+from recon.compiled.lanes import aligned, filled, load, load_complex, store, store_complex, transpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,12 +35,12 @@ class CompiledConvolution:
     ----------
     spectrum
         The kernel's transform, scaled for use, real, float32, shape (z, y, x); lengths with prime factors 2,
-        3 and 5 that hold an image, its shifts and no more.
+        3 and 5 that hold at least an image and its shifts.
     """
 
     def __init__(self, spectrum: NDArray[np.float32]) -> None:
         mz, my, mx = self._padded = spectrum.shape
-        blocks = _blocks(mx)
+        blocks = _tiles(mx)
         arranged = np.zeros((mz, my, blocks * WIDTH), dtype=np.float32)
         arranged[:, :, :mx] = spectrum
         by_block = arranged.reshape(mz, my, blocks, WIDTH).transpose(2, 0, 1, 3)
@@ -66,10 +57,10 @@ class CompiledConvolution:
         """Add S* (kernel convolved with S x) of every channel to ``total``, all shapes (z, y, x)."""
         nz, ny, _ = sizes = image.shape
         mz, _, mx = self._padded
-        lines = _blocks(ny) * WIDTH
-        turned = aligned(_blocks(mx) * nz * lines * 2 * WIDTH)
+        lines = _tiles(ny) * WIDTH
+        turned = aligned(_tiles(mx) * nz * lines * 2 * WIDTH)
         columns = aligned(mz * lines * 2 * WIDTH)
-        longest = max(_blocks(length) + 1 for length in self._padded) * WIDTH
+        longest = max(_tiles(length) + 1 for length in self._padded) * WIDTH
         buffers = line_buffer(longest), line_buffer(longest), aligned(2 * WIDTH * WIDTH)
         flat = np.ascontiguousarray(image, dtype=np.complex64).view(np.float32).reshape(-1)
         result = total.view(np.float32).reshape(-1)
@@ -80,7 +71,8 @@ class CompiledConvolution:
             _turn_out(turned, one, sizes, self._roots[2], result, buffers)
 
 
-def _blocks(length: int) -> int:
+def _tiles(length: int) -> int:
+    """Return how many times sixteen hold a length."""
     return -(-length // WIDTH)
 
 

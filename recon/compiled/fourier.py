@@ -14,16 +14,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 
 from recon.compiled.codegen import WIDTH
-from recon.compiled.lanes import (
-    aligned,
-    compiled,
-    filled,
-    inlined,
-    load,
-    load_complex,
-    store,
-    store_complex,
-)
+from recon.compiled.compiling import compiled, inlined
+from recon.compiled.lanes import aligned, filled, load, load_complex, store, store_complex
 
 if TYPE_CHECKING:
     from recon.compiled.lanes import Floats, LaneValue
@@ -108,7 +100,8 @@ def take_rows(
 ) -> None:
     """Fill a buffer of n rows: ``count`` of up to sixteen complex numbers from row ``first``, else zeros.
 
-    ``start`` and ``step`` count floats of the flat source; rows go on with 0 after n - 1.
+    ``start`` and ``step`` count floats of the flat source; rows go on with 0 after n - 1. Lanes beyond
+    ``width`` keep what they hold.
     """
     real = n * WIDTH if inverse else 0
     imag = n * WIDTH - real

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from recon.compiled.codegen import WIDTH
+from recon.compiled.compiling import compiled, inlined
 from recon.compiled.fourier import put_rows, take_rows, transform_lines
-from recon.compiled.lanes import compiled, inlined
 
 if TYPE_CHECKING:
     from recon.compiled.lanes import Floats
@@ -36,6 +36,8 @@ class GridLayout(NamedTuple):
         Side by side in a cell.
     slots
         Places for channels in a cell, a power of two up to eight, so that cells never straddle lanes.
+    row, layer
+        Floats from one y, and from one z, to the next: whole lanes.
     """
 
     lengths: tuple[int, int, int]
@@ -43,21 +45,17 @@ class GridLayout(NamedTuple):
     margin: int
     channels: int
     slots: int
+    row: int
+    layer: int
 
-    @property
-    def row(self) -> int:
-        """Floats from one y to the next: whole lanes."""
-        return -(-(self.lengths[2] + 2 * self.margin) * 2 * self.slots // WIDTH) * WIDTH
-
-    @property
-    def layer(self) -> int:
-        """Floats from one z to the next."""
-        return (self.lengths[1] + 2 * self.margin) * self.row
-
-    @property
-    def size(self) -> int:
-        """Floats of the grid."""
-        return (self.lengths[0] + 2 * self.margin) * self.layer
+    @classmethod
+    def of_channels(
+        cls, channels: int, lengths: tuple[int, int, int], counts: tuple[int, int, int], margin: int
+    ) -> GridLayout:
+        """Return the layout for so many channels, up to eight."""
+        slots = 1 << (channels - 1).bit_length()
+        row = -(-(lengths[2] + 2 * margin) * 2 * slots // WIDTH) * WIDTH
+        return cls(lengths, counts, margin, channels, slots, row, (lengths[1] + 2 * margin) * row)
 
 
 @compiled
@@ -65,7 +63,7 @@ def crop_along_y(
     grid: Floats, layout: GridLayout, roots: Axes, begin: int, end: int, buffers: Buffers
 ) -> None:
     """Fold the margins into layers of z, transform them along y and keep the image's rows, at the front."""
-    layer, row = _strides(layout)
+    layer, row = layout.layer, layout.row
     ny, count = layout.lengths[1], layout.counts[1]
     for z in range(begin, end):
         start = (layout.margin + z) * layer
@@ -83,7 +81,7 @@ def crop_along_z(
     grid: Floats, layout: GridLayout, roots: Axes, begin: int, end: int, buffers: Buffers
 ) -> None:
     """Transform rows of y along z and keep the image's layers, at the front."""
-    layer, row = _strides(layout)
+    layer, row = layout.layer, layout.row
     nz, count = layout.lengths[0], layout.counts[0]
     for y in range(begin, end):
         for x in range(0, layout.lengths[2] * layout.slots, WIDTH):
@@ -106,7 +104,7 @@ def crop_along_x(
     buffers: Buffers,
 ) -> None:
     """Transform layers of z along x and write the image times the factors, channel by channel."""
-    layer, row = _strides(layout)
+    layer, row = layout.layer, layout.row
     nx, channels = layout.lengths[2], layout.channels
     nz, ny, count = layout.counts
     for z in range(begin, end):
@@ -146,7 +144,7 @@ def fill_along_x(
     buffers: Buffers,
 ) -> None:
     """Write the image times the factors, transformed along x, into layers at the front: the way back."""
-    layer, row = _strides(layout)
+    layer, row = layout.layer, layout.row
     nx, channels = layout.lengths[2], layout.channels
     nz, ny, count = layout.counts
     for z in range(begin, end):
@@ -179,7 +177,7 @@ def fill_along_z(
     grid: Floats, layout: GridLayout, roots: Axes, begin: int, end: int, buffers: Buffers
 ) -> None:
     """Transform rows of y from the image's layers to all layers."""
-    layer, row = _strides(layout)
+    layer, row = layout.layer, layout.row
     nz, count = layout.lengths[0], layout.counts[0]
     for y in range(begin, end):
         for x in range(0, layout.lengths[2] * layout.slots, WIDTH):
@@ -195,7 +193,7 @@ def fill_along_y(
     grid: Floats, layout: GridLayout, roots: Axes, begin: int, end: int, buffers: Buffers
 ) -> None:
     """Transform layers of z from the image's rows to all rows, and fill the layers' margins."""
-    layer, row = _strides(layout)
+    layer, row = layout.layer, layout.row
     ny, nx, margin = layout.lengths[1], layout.lengths[2], layout.margin
     cell = 2 * layout.slots
     count = layout.counts[1]
@@ -222,7 +220,7 @@ def fill_along_y(
 @compiled
 def repeat_layers(grid: Floats, layout: GridLayout) -> None:
     """Fill the layers of the margin with those of the other side."""
-    layer, _ = _strides(layout)
+    layer = layout.layer
     nz = layout.lengths[0]
     for z in range(layout.margin):
         grid[z * layer : (z + 1) * layer] = grid[(z + nz) * layer : (z + nz + 1) * layer]
@@ -233,7 +231,7 @@ def repeat_layers(grid: Floats, layout: GridLayout) -> None:
 @compiled
 def _fold(grid: Floats, layout: GridLayout, z: int) -> None:
     """Add to a layer what was written beyond the other sides of z, y and x."""
-    layer, row = _strides(layout)
+    layer, row = layout.layer, layout.row
     nz, ny, nx = layout.lengths
     margin, cell = layout.margin, 2 * layout.slots
     start = (margin + z) * layer
@@ -253,9 +251,3 @@ def _fold(grid: Floats, layout: GridLayout, z: int) -> None:
 @inlined
 def _add(grid: Floats, target: int, source: int, count: int) -> None:
     grid[target : target + count] += grid[source : source + count]
-
-
-@inlined
-def _strides(layout: GridLayout) -> tuple[int, int]:
-    row = -(-(layout.lengths[2] + 2 * layout.margin) * 2 * layout.slots // WIDTH) * WIDTH
-    return (layout.lengths[1] + 2 * layout.margin) * row, row

@@ -2,17 +2,15 @@
 
 A type of its own for numba: what a compiler would have to prove before it dared to use a processor's vector
 instructions is written down instead. LLVM cuts the sixteen into the registers that the processor has (one of
-AVX-512, two of AVX2, four of SSE or NEON). All functions but ``aligned`` are for compiled code only; arrays
-are flat, and indices count floats.
+AVX-512, two of AVX2, four of SSE or NEON). What takes or returns lanes is for compiled code only; arrays are
+flat, and indices count floats.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import numba
 import numpy as np
 from numba import extending, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -32,37 +30,12 @@ from recon.compiled.codegen import (
     write_lanes,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 Floats: TypeAlias = NDArray[np.float32]
 #: Sixteen floats as compiled code sees them; numba has no types for type checkers.
 LaneValue: TypeAlias = Any
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def compiled(function: _Function) -> _Function:
-    """Have numba compile at the first call: no interpreter lock, kept on disk for the next time."""
-    return _compile(function, inline=False)
-
-
-def inlined(function: _Function) -> _Function:
-    """Compile into the callers: handing over an array costs more than some functions do."""
-    return _compile(function, inline=True)
-
-
-def _compile(function: _Function, *, inline: bool) -> _Function:
-    options = {
-        "nogil": True,
-        "boundscheck": False,
-        "fastmath": set(FLAGS),
-        "error_model": "numpy",
-        "forceinline": inline,
-    }
-    njit: Any = numba.njit
-    try:
-        result: _Function = njit(cache=True, **options)(function)
-    except RuntimeError:
-        # no folder to keep compiled code in can be written to: every process compiles anew
-        result = njit(**options)(function)
-    return result
 
 
 def aligned(size: int) -> Floats:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 import numpy as np
 
 from recon.compiled.codegen import WIDTH
-from recon.compiled.lanes import aligned, compiled, filled, inlined, load, store
+from recon.compiled.compiling import compiled, inlined
+from recon.compiled.lanes import aligned, filled, load, store
 from recon.compiled.runs import add_run, dot_run, load_run, raise_run, scale_run, sum_run
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     Run: TypeAlias = tuple[LaneValue, ...]
 
-#: Cells along the side of a cube, at least as many as the widest kernel less one.
+#: Cells along the side of a cube, at least as many as the widest kernel: what a row's last lane writes beyond
+#: its end, nothing but zeros, then stays clear of the next layer but one, too.
 CUBE: Final = 8
 #: Points whose samples are gathered together, 16 kB.
 GROUP: Final = 256

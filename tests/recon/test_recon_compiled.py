@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from recon.nufft_backends import DirectSum
 
 pytest.importorskip("numba")
 
+from recon.compiled import compiling
 from recon.compiled.convolution import CompiledConvolution
 from recon.compiled.fourier import good_length, line_buffer, roots_of_unity, transform_lines
 from recon.compiled.kernel import SpreadingKernel
@@ -70,7 +73,7 @@ def test_convolution_is_what_padded_transforms_give(shape):
     assert difference(total, exact) < 1e-6
 
 
-@pytest.mark.parametrize("shape", [(9, 12, 16), (1, 7, 10), (2, 1, 3)])
+@pytest.mark.parametrize("shape", [(9, 12, 16), (1, 7, 10), (2, 1, 3), (1, 2, 520)])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 8, 11])
 def test_every_number_of_channels_and_every_edge_of_k_space(shape, channels):
     """Cells of one, two, four and eight channels, odd grids; points on, and a thousandth beyond, the edge."""
@@ -87,7 +90,8 @@ def test_every_number_of_channels_and_every_edge_of_k_space(shape, channels):
         engine.forward(images, np.float32(3), sampled)
         results.append((gridded, sampled))
     for measured, truth in zip(*results, strict=True):
-        assert difference(measured, truth) < 2e-5
+        # a long axis: float32 knows a position near its end to 3e-8 of the axis, which is 3e-5 of 1040 cells
+        assert difference(measured, truth) < (2e-5 if max(shape) < 100 else 5e-5)
 
 
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-4, 1e-5, 1e-6])
@@ -103,7 +107,7 @@ def test_requested_accuracy_is_kept(tolerance):
 
 
 def test_threads_and_crowds_change_nothing():
-    """All points in one cube, and spread over all layers of cubes: one thread or four."""
+    """All points in one cube, and over all layers of cubes: each cell's sum in one order, to the last bit."""
     rng = np.random.default_rng(6)
     for reach in (0.01, 3.1):
         phases = (0.4 + rng.uniform(-reach, reach, (3, 5000))).clip(-3.1, 3.1).astype(np.float32)
@@ -116,7 +120,7 @@ def test_threads_and_crowds_change_nothing():
             engine.forward(images, np.float32(3), sampled)
             results.append((gridded, sampled))
         for one, four in zip(*results, strict=True):
-            assert difference(four, one) < 1e-5
+            np.testing.assert_array_equal(four, one)
 
 
 def test_the_kernels_transform_is_that_of_its_polynomials():
@@ -129,15 +133,36 @@ def test_the_kernels_transform_is_that_of_its_polynomials():
         assert kernel.transform(np.array(frequency)) == pytest.approx(sums, rel=1e-6)
 
 
+def test_code_compiled_from_other_sources_is_not_used_again(tmp_path):
+    """Numba itself looks at the file of the function that is called, not at those that it calls."""
+    package = tmp_path / "recon" / "compiled"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").touch()
+    for name in ("__init__", "codegen", "compiling"):
+        shutil.copy(Path(compiling.__file__).with_name(f"{name}.py"), package)
+    heading = "from recon.compiled.compiling import compiled\n"
+    (package / "outer.py").write_text(
+        f"{heading}from recon.compiled.inner import inner\n@compiled\ndef outer(x):\n    return inner(x)\n"
+    )
+    program = "from recon.compiled.outer import outer; print(outer(1), sum(outer.stats.cache_hits.values()))"
+    printed = []
+    for added in (1, 1, 100):
+        (package / "inner.py").write_text(f"{heading}@compiled\ndef inner(x):\n    return x + {added}\n")
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        printed.append(done.stdout.split())
+    assert printed == [["2", "0"], ["2", "1"], ["101", "0"]]
+
+
 def test_no_folder_to_keep_compiled_code_in_is_no_error():
     """A read-only installation for a user without a home: numba finds no place and says so with an error."""
     program = """
 from recon.compiled.fourier import line_buffer, roots_of_unity, transform_lines
 x = line_buffer(2)
 x[0] = 1
-print(transform_lines(x, line_buffer(2), roots_of_unity(2))[:17:16])
+print(type(transform_lines._cache).__name__, transform_lines(x, line_buffer(2), roots_of_unity(2))[:17:16])
 """
     nowhere = {**os.environ, "NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator"}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=nowhere, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[1. 1.]"
+    assert done.stdout.strip() == "NullCache [1. 1.]"

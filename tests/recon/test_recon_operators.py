@@ -205,6 +205,34 @@ def test_toeplitz_is_the_normal_operator(transform, shape):
     assert difference(copy.normal(image, sensitivities), truth) < tolerance
 
 
+@pytest.mark.parametrize("points", [0, 1])
+def test_hardly_any_points(transform, points):
+    """No sample gives no image, and one a plane wave."""
+    if transform.backend == "ducc0" and points == 0:
+        pytest.skip("ducc0 refuses to plan for no points")
+    few = NonUniformTransform(GRID, np.full((points, 3), 3.0), backend=transform.backend, threads=2)
+    exact = NonUniformTransform(GRID, np.full((points, 3), 3.0), backend="direct")
+    samples, image = complex_noise((2, points)), complex_noise((2, *GRID.shape))
+    gridded, sampled = few.adjoint(samples), few.forward(image)
+    assert gridded.shape == image.shape
+    assert sampled.shape == samples.shape
+    assert np.linalg.norm(gridded - exact.adjoint(samples)) <= ACCURACY * np.linalg.norm(gridded)
+    assert np.linalg.norm(sampled - exact.forward(image)) <= 10 * ACCURACY * np.linalg.norm(sampled)
+
+
+def test_samples_of_any_layout_are_taken(transform, weights):
+    """Strided, read-only, foreign byte order, double precision, turned axes: the same image."""
+    samples, images = complex_noise((3, 400)), complex_noise((3, *GRID.shape))
+    gridded, sampled = transform.adjoint(samples, weights), transform.forward(images)
+    strided = np.repeat(samples, 2, axis=1)[:, ::2]
+    read_only = samples.copy()
+    read_only.flags.writeable = False
+    for other in (strided, read_only, samples.astype(">c8"), samples.astype(complex), samples.T.copy().T):
+        assert difference(transform.adjoint(other, np.repeat(weights, 2)[::2]), gridded) < 1e-6
+    assert difference(transform.forward(np.asfortranarray(images)), sampled) < 1e-6
+    assert difference(transform.forward(images.astype(complex)), sampled) < 1e-6
+
+
 def test_normal_without_numba_is_the_same(monkeypatch, weights):
     """Slabs by scipy and our compiled kernels convolve alike, to rounding."""
     pytest.importorskip("numba")
