@@ -66,9 +66,7 @@ class CompiledConvolution:
         result = total.view(np.float32).reshape(-1)
         for sensitivity in sensitivities:
             one = np.ascontiguousarray(sensitivity, dtype=np.complex64).view(np.float32).reshape(-1)
-            _turn_in(flat, one, sizes, self._roots[2], turned, buffers)
-            _convolve(turned, sizes, self._spectrum, self._roots, columns, buffers)
-            _turn_out(turned, one, sizes, self._roots[2], result, buffers)
+            _add_channel(flat, one, sizes, self._spectrum, self._roots, result, (turned, columns), buffers)
 
 
 def _tiles(length: int) -> int:
@@ -77,6 +75,24 @@ def _tiles(length: int) -> int:
 
 
 @compiled
+def _add_channel(
+    image: Floats,
+    sensitivity: Floats,
+    sizes: Sizes,
+    spectrum: Floats,
+    roots: Three,
+    total: Floats,
+    work: tuple[Floats, Floats],
+    buffers: Three,
+) -> None:
+    """Add one channel's part; in one function, so that the transforms are compiled into it once."""
+    turned, columns = work
+    _turn_in(image, sensitivity, sizes, roots[2], turned, buffers)
+    _convolve(turned, sizes, spectrum, roots, columns, buffers)
+    _turn_out(turned, sensitivity, sizes, roots[2], total, buffers)
+
+
+@inlined
 def _turn_in(
     image: Floats, sensitivity: Floats, sizes: Sizes, roots: Floats, turned: Floats, buffers: Three
 ) -> None:
@@ -124,7 +140,7 @@ def _multiply(image: Floats, sensitivity: Floats, at: int, width: int, tile: Flo
             tile[row + lane + WIDTH * WIDTH] = image[j] * sensitivity[j + 1] + image[j + 1] * sensitivity[j]
 
 
-@compiled
+@inlined
 def _convolve(
     turned: Floats, sizes: Sizes, spectrum: Floats, roots: Three, columns: Floats, buffers: Three
 ) -> None:
@@ -187,7 +203,7 @@ def _give(x: Floats, n: int, inverse: bool, target: Floats, start: int, step: in
         store(target, start + row * step + WIDTH, load(x, imag + row * WIDTH))
 
 
-@compiled
+@inlined
 def _turn_out(
     turned: Floats, sensitivity: Floats, sizes: Sizes, roots: Floats, total: Floats, buffers: Three
 ) -> None:

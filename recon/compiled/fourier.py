@@ -65,23 +65,21 @@ def _divides_out(length: int) -> bool:
 @compiled
 def transform_lines(x: Floats, y: Floats, roots: Floats) -> Floats:
     """Transform the lines in ``x``, exp(-i), and return the one of both buffers that holds the result."""
-    n = len(roots) // 2
-    rest, done = n, 1
+    n = rest = len(roots) // 2
     while rest > 1:
+        done = n // rest
         if rest % 4 == 0:
             _pass_4(x, y, roots, rest, done)
-            radix = 4
+            rest //= 4
         elif rest % 2 == 0:
             _pass_2(x, y, roots, rest, done)
-            radix = 2
+            rest //= 2
         elif rest % 3 == 0:
             _pass_3(x, y, roots, rest, done)
-            radix = 3
+            rest //= 3
         else:
             _pass_5(x, y, roots, rest, done)
-            radix = 5
-        rest //= radix
-        done *= radix
+            rest //= 5
         x, y = y, x
     return x
 

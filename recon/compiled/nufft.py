@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,12 +13,11 @@ from recon.compiled.fourier import good_length, line_buffer, roots_of_unity
 from recon.compiled.grid_passes import (
     GridLayout,
     crop_along_x,
-    crop_along_y,
-    crop_along_z,
-    fill_along_x,
-    fill_along_y,
-    fill_along_z,
+    fill_margins,
+    fold_margins,
+    pad_along_x,
     repeat_layers,
+    transform_axis,
 )
 from recon.compiled.kernel import SpreadingKernel, row_lanes
 from recon.compiled.lanes import aligned
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from recon.compiled.grid_passes import AxisPass
     from recon.compiled.lanes import Floats
 
 #: Channels side by side: eight complex numbers are a cache line.
@@ -102,10 +103,10 @@ class NumbaBackend:
             grid = self._empty_grid(layout)
             self._spread(samples[block], factors, layout, grid)
             images = out[block].view(np.float32).reshape(-1)
-            arguments = (grid, layout, self._roots)
-            self._pass(crop_along_y, self._lengths[0], *arguments)
-            self._pass(crop_along_z, self._shape[1], *arguments)
-            self._pass(crop_along_x, self._shape[0], *arguments, self._factors, images)
+            self._run(self._lengths[0], partial(fold_margins, grid, layout))
+            self._transform(self._lengths[0], grid, layout.crop(1), self._roots[1])
+            self._transform(self._shape[1], grid, layout.crop(0), self._roots[0])
+            self._transform_x(crop_along_x, grid, layout, self._factors, images)
 
     def forward(
         self, images: NDArray[np.complex64], factor: np.float32, out: NDArray[np.complex64], /
@@ -116,10 +117,10 @@ class NumbaBackend:
             layout = self._layout(len(images[block]))
             grid = self._empty_grid(layout)
             flat = images[block].view(np.float32).reshape(-1)
-            arguments = (grid, layout, self._roots)
-            self._pass(fill_along_x, self._shape[0], *arguments, factors, flat)
-            self._pass(fill_along_z, self._shape[1], *arguments)
-            self._pass(fill_along_y, self._lengths[0], *arguments)
+            self._transform_x(pad_along_x, grid, layout, factors, flat)
+            self._transform(self._shape[1], grid, layout.pad(0), self._roots[0])
+            self._transform(self._lengths[0], grid, layout.pad(1), self._roots[1])
+            self._run(self._lengths[0], partial(fill_margins, grid, layout))
             repeat_layers(grid, layout)
             self._interpolate(grid, layout, out[block])
 
@@ -160,15 +161,32 @@ class NumbaBackend:
 
         self._run_parts(interpolate, range(0, len(self._order), _POINTS_AT_A_TIME))
 
-    def _pass(self, function: Callable[..., None], count: int, *arguments: Any) -> None:  # noqa: ANN401
-        """Run one pass over the grid, cut along its outermost axis."""
+    def _transform(self, sets: int, grid: Floats, axis: AxisPass, roots: Floats) -> None:
+        def transform(begin: int, end: int) -> None:
+            transform_axis(grid, axis, roots, begin, end, self._buffers())
+
+        self._run(sets, transform)
+
+    def _transform_x(
+        self,
+        function: Callable[..., None],
+        grid: Floats,
+        layout: GridLayout,
+        factors: tuple[Floats, ...],
+        images: Floats,
+    ) -> None:
+        def transform(begin: int, end: int) -> None:
+            function(grid, layout, self._roots[2], factors, images, begin, end, self._buffers())
+
+        self._run(self._shape[0], transform)
+
+    def _buffers(self) -> tuple[Floats, Floats]:
+        return line_buffer(max(self._lengths)), line_buffer(max(self._lengths))
+
+    def _run(self, count: int, work: Callable[[int, int], None]) -> None:
+        """Have threads do ranges of an axis of the grid."""
         step = -(-count // (self._threads * _PARTS_PER_THREAD))
-
-        def run(begin: int) -> None:
-            buffers = line_buffer(max(self._lengths)), line_buffer(max(self._lengths))
-            function(*arguments, begin, min(begin + step, count), buffers)
-
-        self._run_parts(run, range(0, count, step))
+        self._run_parts(lambda begin: work(begin, min(begin + step, count)), range(0, count, step))
 
     def _run_parts(self, work: Callable[[int], None], parts: Iterable[int]) -> None:
         with ThreadPoolExecutor(self._threads) as pool:
